@@ -1,0 +1,1 @@
+"""One YAML file configures a gateway: read, checked, typed, frozen."""

@@ -1,0 +1,155 @@
+"""The configuration, typed and frozen. Each struct is one section of `gateway.yaml`.
+
+`config.read` turns the file into this; the JSON Schema in docs/reference is generated from it.
+"""
+
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from gateway.model.asset import Asset, Tag
+
+
+class GatewaySection(Struct, frozen=True, kw_only=True):
+    """The gateway itself."""
+
+    name: str
+    site: str
+    data: Path
+    "The data folder: keys, trust, journal, bundles, state. One gateway a folder."
+    certificate: Path
+    "Certificate chain of the gateway, PEM: leaf first, down to the root (Modbus/TCP Security R-46)."
+    key: Path
+    mode: str = "run"
+    "The plant mode that policy sees as `state.mode`."
+    freeze: bool = False
+    "Policy sees it as `state.freeze`; core guardrails deny every write while it is on."
+
+
+class Zone(Struct, frozen=True, kw_only=True):
+    """Whom a zone trusts."""
+
+    name: str
+    anchors: Path
+    "PEM file of the root (and intermediate) certificates that may vouch for peers of this zone."
+    crls: tuple[Path, ...] = ()
+    "PEM or DER files, one a CA. Reloaded by themselves within 500 ms of a change."
+    crl_required: bool = True
+    "Without a CRL of the issuing CA nobody gets in."
+    crl_grace_s: int = 86_400
+    "How long after nextUpdate writes are still allowed; reads only get flagged."
+
+
+class ClockSection(Struct, frozen=True, kw_only=True):
+    """When the wall clock is believed."""
+
+    grace_s: int = 3_600
+    "How long writes are still allowed with an untrusted clock."
+    jump_s: int = 60
+    "A wall clock that leaves the monotonic clock by more than this is not trusted."
+
+
+class Listener(Struct, frozen=True, kw_only=True):
+    """A place where Modbus clients come in, always by mutual TLS."""
+
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 802
+    zone: str
+    "Zone that peers must belong to."
+    units: dict[int, str]
+    "Unit number as callers say it -> asset name."
+    most_connections: int = 256
+    most_handshakes: int = 32
+    "Handshakes under way at once; more are closed before TLS begins."
+    handshake_s: float = 5.0
+    idle_s: float = 300.0
+    outstanding: int = 64
+    "Most requests unanswered at once on one connection; beyond it exception 06."
+
+
+class PolicySection(Struct, frozen=True, kw_only=True):
+    """Which bundle decides."""
+
+    bundle: Path
+    "A folder with core/ base/ site/<plant>/ data/ tests/."
+    cache_entries: int = 100_000
+    recheck_one_in: int = 1000
+    "One cached decision in this many is evaluated again; a difference flushes the cache, alarms and denies."
+
+
+class AuditSection(Struct, frozen=True, kw_only=True):
+    """The journal."""
+
+    origin: str
+    "Name of the log in its checkpoints, e.g. `plant-a.example/gw-1`. Never shared by two gateways."
+    key: Path
+    "Ed25519 private key, PKCS #8 PEM, that signs checkpoints."
+    window_s: float = 10.0
+    checkpoint_s: float = 1.0
+    segment_bytes: int = 64 * 1024 * 1024
+    reads_without_journal_s: float = 60.0
+    denials_in_full: int = 10
+    "Records a minute in full for each source, identity, reason and target; the rest is counted."
+    growth_bytes_per_minute: int = 4 * 1024 * 1024
+    "The most that denials, findings and failed handshakes may add in a minute, all sources together."
+
+
+class HttpsSection(Struct, frozen=True, kw_only=True):
+    """The northbound API."""
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    zone: str = "it"
+
+
+class MqttSection(Struct, frozen=True, kw_only=True):
+    """The broker that gets values."""
+
+    name: str = "broker"
+    "Policy sees it as `northbound.consumer`."
+    host: str
+    port: int = 8883
+    anchors: Path
+    certificate: Path
+    key: Path
+    client_id: str
+    topic: str = "{path}"
+    "Topic of a tag; `{path}`, `{tag}`, `{asset}`, `{site}` and `{gateway}` are filled in."
+    status_topic: str = "dmz/{site}/{gateway}/status"
+    expiry_s: int = 30
+    "Message expiry: after it the broker forgets a value that nobody refreshed."
+    refresh_s: float = 10.0
+    "Unchanged values are sent again this often."
+
+
+class NorthSection(Struct, frozen=True, kw_only=True):
+    """What goes to IT, and how."""
+
+    https: HttpsSection | None = None
+    mqtt: MqttSection | None = None
+
+
+class CollectorSection(Struct, frozen=True, kw_only=True):
+    """How tags are polled."""
+
+    enabled: bool = True
+    merge_gap: int = 8
+    "Merge two tags into one read if at most this many declared registers between them go to waste."
+    backoff_s: float = 30.0
+    "Longest pause between tries of a device that does not answer."
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """A whole configuration."""
+
+    gateway: GatewaySection
+    zones: tuple[Zone, ...]
+    listeners: tuple[Listener, ...] = ()
+    assets: tuple[Asset, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    policy: PolicySection
+    audit: AuditSection
+    clock: ClockSection = field(default_factory=ClockSection)
+    north: NorthSection = field(default_factory=NorthSection)
+    collector: CollectorSection = field(default_factory=CollectorSection)

@@ -1,0 +1,146 @@
+"""The one path from a frame to the plant: understand, decide, record, act, record.
+
+Listeners, the collector and every API are callers of these functions; there is no second way and no back
+door for ourselves. The caller has understood the frame (`wire/<protocol>/meaning.py` gave the operations);
+`enter` decides, and records what changes nothing; `finish` waits for what must be waited for; the plant
+link acts on the permit; `settle` records what came of it.
+
+A read whose decision is at hand goes through `enter` without suspending. Everything that changes the plant
+goes the Pending way, because its intent must be durable before the first byte leaves (invariant 1).
+"""
+
+from typing import Any
+
+from gateway.guard.limits import Rates, WriteCounts
+from gateway.guard.obligations import carry_out
+from gateway.guard.permit import ActPermit, Permit, ReadPermit
+from gateway.guard.ports import Engine, Frame, Journal
+from gateway.guard.verdict import Forward, Pending, Refuse, Verdict, Why
+from gateway.model.decision import Allowed, Decision, Denied, Origin, Reason
+from gateway.model.identity import Caller
+from gateway.model.moment import Now
+from gateway.model.operation import MUTATING, Operation
+from gateway.model.record import Accepted, Durable, Gap, NotRecorded
+
+
+class Door:
+    """What a passage needs beside the frame: policy, the journal, and the ceilings."""
+
+    __slots__ = ("engine", "journal", "rates", "writes")
+
+    def __init__(self, engine: Engine, journal: Journal) -> None:
+        self.engine = engine
+        self.journal = journal
+        self.writes = WriteCounts()
+        self.rates = Rates()
+
+
+def enter(
+    frame: Frame, operations: tuple[Operation, ...], caller: Caller, door: Door, now: Now
+) -> Verdict | Pending:
+    """Decide every operation of a frame. Forward needs all of them allowed and a receipt for each."""
+    decisions = tuple([decide(operation, caller, door, now) for operation in operations])
+    for operation, decision in zip(operations, decisions, strict=True):
+        if decision is None or operation.action in MUTATING:
+            return Pending(frame, caller, operations, decisions)
+    return _pass_reads(frame, operations, decisions, caller, door, now)
+
+
+async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
+    """Wait for the decisions that are missing, and for the intent to be durable."""
+    operations, caller = pending.operations, pending.caller
+    decisions = []
+    for operation, decision in zip(operations, pending.decisions, strict=True):
+        if decision is None:
+            decision = await door.engine.ask(caller, operation, now, _writes(operation, caller, door, now))
+        decisions.append(decision)
+    if not any(operation.action in MUTATING for operation in operations):
+        return _pass_reads(pending.frame, operations, tuple(decisions), caller, door, now)
+    judged = _judge(operations, tuple(decisions), caller, door, now)
+    if judged is None:
+        return Refuse(Why.DENIED)
+    allowed, expires = judged
+    match await door.journal.intent(caller, operations, allowed, now):
+        case Durable() as intent:
+            for operation in operations:
+                if operation.action in MUTATING:
+                    door.writes.note(caller.identity.subject, operation.asset or "", now.mono_ns)
+            return Forward(ActPermit(pending.frame, caller, operations, allowed, intent, expires))
+        case NotRecorded():
+            return Refuse(Why.NOT_RECORDED)
+
+
+def settle(permit: Permit, result: dict[str, Any], data: bytes, door: Door, now: Now) -> None:
+    """Record what came of a permit: the plant's answer, or why there is none."""
+    if isinstance(permit, ActPermit):
+        door.journal.outcome(permit.intent, permit.caller, result, now)
+        return
+    for receipt in permit.receipts:
+        if isinstance(receipt, Accepted):
+            if result["status"] == "ok":
+                receipt.answered(data)
+            else:
+                receipt.failed(result["status"])
+
+
+def decide(operation: Operation, caller: Caller, door: Door, now: Now) -> Decision | None:
+    """Policy's answer if at hand. What the wire could not read is denied without asking (invariant 2)."""
+    if operation.unreadable is not None:
+        reason = Reason(
+            f"wire.{operation.unreadable}", "wire", "the gateway could not read what this would do"
+        )
+        return Denied(revision=door.engine.revision, reasons=(reason,), origin=Origin.UNASKED)
+    return door.engine.decide(caller, operation, now, _writes(operation, caller, door, now))
+
+
+def _writes(operation: Operation, caller: Caller, door: Door, now: Now) -> int | None:
+    if operation.action not in MUTATING:
+        return None
+    return door.writes.count(caller.identity.subject, operation.asset or "", now.mono_ns)
+
+
+def _judge(
+    operations: tuple[Operation, ...],
+    decisions: tuple[Decision | None, ...],
+    caller: Caller,
+    door: Door,
+    now: Now,
+) -> tuple[tuple[Allowed, ...], int | None] | None:
+    """All allowed, with the earliest expiry; or None, and every denial is in the journal."""
+    allowed: list[Allowed] = []
+    expiries: list[int] = []
+    for operation, decision in zip(operations, decisions, strict=True):
+        if isinstance(decision, Allowed) and decision.obligations:
+            carried = carry_out(decision, caller, operation, door.rates, now)
+            if isinstance(carried, Denied):
+                decision = carried
+            elif carried[1] is not None:
+                expiries.append(carried[1])
+        if isinstance(decision, Allowed):
+            allowed.append(decision)
+        elif decision is not None:
+            door.journal.denied(caller, operation, decision, now)
+    if len(allowed) != len(operations) or not operations:
+        return None
+    return tuple(allowed), min(expiries, default=None)
+
+
+def _pass_reads(
+    frame: Frame,
+    operations: tuple[Operation, ...],
+    decisions: tuple[Decision | None, ...],
+    caller: Caller,
+    door: Door,
+    now: Now,
+) -> Verdict:
+    judged = _judge(operations, decisions, caller, door, now)
+    if judged is None:
+        return Refuse(Why.DENIED)
+    allowed, expires = judged
+    receipts: list[Accepted | Gap] = []
+    for operation, decision in zip(operations, allowed, strict=True):
+        receipt = door.journal.read(caller, operation, decision, now)
+        if isinstance(receipt, NotRecorded):
+            return Refuse(Why.NOT_RECORDED)
+        receipts.append(receipt)
+    return Forward(ReadPermit(frame, caller, operations, allowed, tuple(receipts), expires))

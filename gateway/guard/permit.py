@@ -1,0 +1,74 @@
+"""The permit: proof that policy allowed and the journal knows. The plant link takes nothing else.
+
+Only `guard.passage` may make one (an import contract holds this). A permit works once and dies with the
+bundle that allowed it, so a frame that waited in a queue while policy changed does not go through.
+"""
+
+from gateway.guard.ports import Frame
+from gateway.model.decision import Allowed
+from gateway.model.identity import Caller
+from gateway.model.operation import Operation
+from gateway.model.record import Accepted, Durable, Gap
+
+
+class ReadPermit:
+    """Leave to send one frame that changes nothing."""
+
+    __slots__ = (
+        "_spent",
+        "caller",
+        "decisions",
+        "expires_mono_ns",
+        "frame",
+        "operations",
+        "receipts",
+        "revision",
+    )
+
+    def __init__(
+        self,
+        frame: Frame,
+        caller: Caller,
+        operations: tuple[Operation, ...],
+        decisions: tuple[Allowed, ...],
+        receipts: tuple[Accepted | Gap, ...],
+        expires_mono_ns: int | None = None,
+    ) -> None:
+        self.frame = frame
+        self.caller = caller
+        self.operations = operations
+        self.decisions = decisions
+        self.receipts = receipts
+        self.revision = decisions[0].revision
+        self.expires_mono_ns = expires_mono_ns
+        self._spent = False
+
+    def spend(self, revision: str, mono_ns: int) -> bytes | None:
+        """The bytes to send, once; None if spent, expired, or the bundle is no longer active."""
+        if self._spent or revision != self.revision:
+            return None
+        if self.expires_mono_ns is not None and mono_ns >= self.expires_mono_ns:
+            return None
+        self._spent = True
+        return self.frame.encode()
+
+
+class ActPermit(ReadPermit):
+    """Leave to send one frame that changes something. Cannot be made without a Durable receipt."""
+
+    __slots__ = ("intent",)
+
+    def __init__(
+        self,
+        frame: Frame,
+        caller: Caller,
+        operations: tuple[Operation, ...],
+        decisions: tuple[Allowed, ...],
+        intent: Durable,
+        expires_mono_ns: int | None = None,
+    ) -> None:
+        super().__init__(frame, caller, operations, decisions, (), expires_mono_ns)
+        self.intent = intent
+
+
+Permit = ReadPermit | ActPermit

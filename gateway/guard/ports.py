@@ -1,0 +1,69 @@
+"""What the doors ask of the world, as shapes. Nothing here knows who stands behind them.
+
+`policy.decider.Decider` is an Engine, `audit.journal.Journal` a Journal, `relay.link` the plant;
+`app.py` is where the type checker sees that they fit.
+"""
+
+from typing import Any, Protocol
+
+from gateway.model.decision import Allowed, Decision, Denied
+from gateway.model.identity import Caller
+from gateway.model.moment import Now
+from gateway.model.operation import Operation
+from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
+
+
+class Frame(Protocol):
+    """One understood request of some protocol."""
+
+    def encode(self) -> bytes:
+        """The request encoded again from its parsed form (invariant 3); never the bytes that came in."""
+
+
+class Engine(Protocol):
+    """Policy."""
+
+    @property
+    def revision(self) -> str:
+        """Digest of the active bundle."""
+
+    def decide(
+        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+    ) -> Decision | None:
+        """The decision, or None where it must be waited for (`ask`). Never raises."""
+
+    async def ask(
+        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+    ) -> Decision:
+        """The decision, waited for. Never raises: a failed engine is Denied."""
+
+
+class Journal(Protocol):
+    """The log. Methods that return no receipt never block and never raise."""
+
+    def read(
+        self, caller: Caller, operation: Operation, decision: Allowed, now: Now
+    ) -> Accepted | Gap | NotRecorded:
+        """Count an allowed operation that changes nothing into its window."""
+
+    async def intent(
+        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Allowed, ...], now: Now
+    ) -> Durable | NotRecorded:
+        """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
+
+    def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
+        """What came of an intent. `result["status"]`: ok, exception, timeout, unknown, not_sent."""
+
+    def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
+        """A refusal, in full or counted (the flood rule of invariant 10)."""
+
+    def event(
+        self,
+        kind: RecordKind,
+        note: dict[str, Any],
+        now: Now,
+        *,
+        caller: Caller | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Authentication, findings, lifecycle …; `auth` and `finding` fall under the flood rule."""

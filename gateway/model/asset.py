@@ -1,0 +1,136 @@
+"""Devices in the plant and the named points on them."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Table(StrEnum):
+    """The four tables of the Modbus data model (Application Protocol V1.1b3 §4.3)."""
+
+    COIL = "coil"
+    DISCRETE = "discrete"
+    INPUT = "input"
+    HOLDING = "holding"
+
+
+class Span(Struct, frozen=True):
+    """A run of addresses in one table, 0-based as on the wire."""
+
+    table: Table
+    start: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """The first address behind the span."""
+        return self.start + self.count
+
+
+class Upstream(StrEnum):
+    """How clients share connections to a device."""
+
+    SHARED = "shared"
+    "Few connections, shared fairly by all."
+    PER_CLIENT = "per-client"
+    "One opened and closed with each client: a PLC's watchdog may depend on it."
+
+
+class Asset(Struct, frozen=True, kw_only=True):
+    """A device: where it is and what it can bear."""
+
+    name: str
+    kind: str = "plc"
+    "Its class: plc, drive, meter, rtu, safety … A write grant on `safety` is refused by `check`."
+    zone: str = "plant"
+    host: str
+    port: int
+    unit: int = 1
+    "The unit number to use towards the device."
+    upstream: Upstream = Upstream.SHARED
+    connections: int = 1
+    "Most connections open to the device at once."
+    in_flight: int = 1
+    "Most requests unanswered at once on one connection."
+    queue: int = 256
+    "Most requests waiting; beyond it callers get exception 06."
+    timeout_ms: int = 1000
+    "How long the device may take to answer; then callers get exception 0x0B."
+    registers: tuple[Span, ...] = ()
+    "What the device declares to have; polls merge neighbours only inside these."
+    polls_per_s: float = 10.0
+    "The most polls a second that the collector may cost the device."
+
+
+class DataType(StrEnum):
+    """How a tag's registers are read."""
+
+    BOOL = "bool"
+    INT16 = "int16"
+    UINT16 = "uint16"
+    INT32 = "int32"
+    UINT32 = "uint32"
+    INT64 = "int64"
+    UINT64 = "uint64"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+REGISTERS: dict[DataType, int] = {
+    DataType.BOOL: 1,
+    DataType.INT16: 1,
+    DataType.UINT16: 1,
+    DataType.INT32: 2,
+    DataType.UINT32: 2,
+    DataType.INT64: 4,
+    DataType.UINT64: 4,
+    DataType.FLOAT32: 2,
+    DataType.FLOAT64: 4,
+}
+"How many 16-bit registers a value of each type takes (in coil tables a BOOL takes one coil)."
+
+
+class Order(StrEnum):
+    """Order of bytes in a register, or of registers in a value."""
+
+    BIG = "big"
+    LITTLE = "little"
+
+
+class Tag(Struct, frozen=True, kw_only=True):
+    """A named, typed, scaled point of an asset.
+
+    engineering value = raw * scale + offset; quanta `q` = round(engineering value / resolution).
+    """
+
+    name: str
+    "`[a-z0-9_.-]+`, unique in the gateway."
+    asset: str
+    path: str
+    "ISA-95 path for topics, e.g. `acme/north/tank-farm/tank-1/level`."
+    table: Table
+    address: int
+    type: DataType
+    bit: int | None = None
+    "For a BOOL inside a register: which bit, 0 is the least significant. Null in coil tables."
+    byte_order: Order = Order.BIG
+    word_order: Order = Order.BIG
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+    low: float | None = None
+    "Smallest sensible engineering value; below it quality is uncertain and the value is withheld."
+    high: float | None = None
+    resolution: float = 1.0
+    "One quantum in engineering units; policy sees integers in it."
+    poll_ms: int = 1000
+    stale_ms: int = 5000
+    "Older than this, a value is no longer good."
+    release: str = "it"
+    "Release class: which zone may see it northbound; `none` keeps it in the plant."
+    description: str = ""
+
+    @property
+    def span(self) -> Span:
+        """The addresses the tag occupies."""
+        return Span(self.table, self.address, REGISTERS[self.type])

@@ -1,0 +1,65 @@
+"""Policy's answer about one operation. Not a boolean: what allows and what denies are different types."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Origin(StrEnum):
+    """Where an answer came from."""
+
+    EVALUATED = "evaluated"
+    CACHED = "cached"
+    "An equal question was evaluated before, under the same revision (see `policy/cache.py`)."
+    UNASKED = "unasked"
+    "Denied without asking: the wire could not read it, or the engine failed."
+
+
+class Reason(Struct, frozen=True):
+    """Why. Codes are stable slugs: the same in Rego, tests, records and answers to operators."""
+
+    code: str
+    kind: str
+    "`grant`, `guardrail`, `base`, `site`, `default`, `engine`, `wire`."
+    msg: str = ""
+
+
+class Obligation(Struct, frozen=True):
+    """Something the gateway must do if it acts. One that it does not know is a denial."""
+
+    type: str
+    params: tuple[tuple[str, str | int | float | bool | None], ...] = ()
+    "Sorted by name."
+
+    def param(self, name: str) -> str | int | float | bool | None:
+        """The parameter of that name, or null."""
+        return dict(self.params).get(name)
+
+
+class Allowed(Struct, frozen=True, kw_only=True):
+    """At least one grant matched and nothing denied."""
+
+    revision: str
+    "Digest of the bundle that said so."
+    reasons: tuple[Reason, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+    grants: tuple[str, ...] = ()
+    origin: Origin = Origin.EVALUATED
+    evaluation: str = ""
+    "ULID of the question whose evaluation this answer is."
+    question: bytes = b""
+    "The `dmz.input/1` document that was evaluated, as JSON: exactly the bytes the engine was given."
+
+
+class Denied(Struct, frozen=True, kw_only=True):
+    """The default."""
+
+    revision: str
+    reasons: tuple[Reason, ...]
+    grants: tuple[str, ...] = ()
+    origin: Origin = Origin.EVALUATED
+    evaluation: str = ""
+    question: bytes = b""
+
+
+Decision = Allowed | Denied

@@ -57,6 +57,9 @@ class Listener(Struct, frozen=True, kw_only=True):
     port: int = 802
     zone: str
     "Zone that peers must belong to."
+    certificate: Path | None = None
+    "Where the gateway shows another certificate here than `gateway.certificate`."
+    key: Path | None = None
     units: dict[int, str]
     "Unit number as callers say it -> asset name."
     most_connections: int = 256
@@ -101,6 +104,8 @@ class HttpsSection(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8443
     zone: str = "it"
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 class MqttSection(Struct, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ from gateway.guard.limits import Rates, WriteCounts
 from gateway.guard.obligations import carry_out
 from gateway.guard.permit import ActPermit, Permit, ReadPermit
 from gateway.guard.ports import Engine, Frame, Journal
-from gateway.guard.verdict import Forward, Pending, Refuse, Verdict, Why
-from gateway.model.decision import Allowed, Decision, Denied, Origin, Reason
+from gateway.guard.verdict import Forward, Pending, Refuse, Verdict
+from gateway.model.decision import Allowed, Decision, Denied, Origin, Reason, Why
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import MUTATING, Operation

@@ -4,13 +4,16 @@
 `app.py` is where the type checker sees that they fit.
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.model.decision import Allowed, Decision, Denied
+from gateway.model.decision import Allowed, Decision, Denied, Why
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import Operation
 from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
+
+if TYPE_CHECKING:
+    from gateway.guard.permit import Permit
 
 
 class Frame(Protocol):
@@ -67,3 +70,31 @@ class Journal(Protocol):
         source: str | None = None,
     ) -> None:
         """Authentication, findings, lifecycle …; `auth` and `finding` fall under the flood rule."""
+
+
+class Answer(Protocol):
+    """A plant's answer that was checked against its request."""
+
+    @property
+    def data(self) -> bytes:
+        """The value bytes, for the value digest; empty where the answer carries none."""
+
+    def encode(self) -> bytes:
+        """The answer encoded again from its parsed form."""
+
+
+class Sink(Protocol):
+    """Whoever waits for what comes of a permit. Exactly one of the two is called, once, never from `send`."""
+
+    def answered(self, permit: "Permit", answer: Answer) -> None:
+        """The plant answered, and the answer fits the request. It may be an exception of the device."""
+
+    def failed(self, permit: "Permit", why: Why) -> None:
+        """BUSY (queue full, nothing sent), NO_PATH (no connection, nothing sent), NO_ANSWER (sent, unknown)."""
+
+
+class Plant(Protocol):
+    """One asset's link: the only writer towards it."""
+
+    def send(self, permit: "Permit", sink: Sink) -> None:
+        """Queue the permit; it is spent when its turn comes. The link calls `passage.settle` itself."""

@@ -1,29 +1,12 @@
 """What the gateway does with one frame. A decision is about an operation; a verdict about a frame."""
 
-from enum import StrEnum
-
 from msgspec import Struct
 
 from gateway.guard.permit import ActPermit, ReadPermit
 from gateway.guard.ports import Frame
-from gateway.model.decision import Decision
+from gateway.model.decision import Decision, Why
 from gateway.model.identity import Caller
 from gateway.model.operation import Operation
-
-
-class Why(StrEnum):
-    """Why a frame is refused; the wire says it in the peer's own words (`wire/<protocol>/refusal.py`)."""
-
-    NO_ROLE = "no_role"
-    UNMAPPED_UNIT = "unmapped_unit"
-    UNKNOWN_FUNCTION = "unknown_function"
-    ILLEGAL_VALUE = "illegal_value"
-    ILLEGAL_ADDRESS = "illegal_address"
-    DENIED = "denied"
-    NOT_RECORDED = "not_recorded"
-    BUSY = "busy"
-    NO_PATH = "no_path"
-    NO_ANSWER = "no_answer"
 
 
 class Forward(Struct, frozen=True, gc=False):

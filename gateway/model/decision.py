@@ -63,3 +63,18 @@ class Denied(Struct, frozen=True, kw_only=True):
 
 
 Decision = Allowed | Denied
+
+
+class Why(StrEnum):
+    """Why a frame is refused; the wire says it in the peer's own words (`wire/<protocol>/refusal.py`)."""
+
+    NO_ROLE = "no_role"
+    UNMAPPED_UNIT = "unmapped_unit"
+    UNKNOWN_FUNCTION = "unknown_function"
+    ILLEGAL_VALUE = "illegal_value"
+    ILLEGAL_ADDRESS = "illegal_address"
+    DENIED = "denied"
+    NOT_RECORDED = "not_recorded"
+    BUSY = "busy"
+    NO_PATH = "no_path"
+    NO_ANSWER = "no_answer"

@@ -1,0 +1,64 @@
+"""Shared by all tests: named real components, free ports, and the rule that CI skips nothing."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+COMPONENTS: dict[str, str] = {
+    # name in @pytest.mark.needs(...) -> program that shows it is there
+    "openssl": "openssl",
+    "mosquitto": "mosquitto",
+    "opa": "opa",
+    "strace": "strace",
+    "faketime": "faketime",
+    "curl": "curl",
+    "cc": "cc",
+    "haproxy": "haproxy",
+}
+
+
+def find(component: str) -> str | None:
+    """Path of a component's program; `.build/bin` of the checkout and the sbin folders count too."""
+    root = Path(__file__).resolve().parent.parent
+    path = os.pathsep.join(
+        [str(root / ".build" / "bin"), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
+    )
+    return shutil.which(COMPONENTS[component], path=path)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for component in marker.args:
+            if find(component) is None:
+                message = f"{component} is missing"
+                if os.environ.get("CI") == "true":
+                    pytest.fail(f"{message}: under CI every component must be there", pytrace=False)
+                pytest.skip(message)
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that gives a loopback TCP port nobody listens on."""
+
+    def pick() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return pick
+
+
+@pytest.fixture(scope="session")
+def component() -> Iterator[Callable[[str], str]]:
+    """A function that gives the path of a component that `needs` has already shown to be there."""
+
+    def path(name: str) -> str:
+        found = find(name)
+        assert found is not None
+        return found
+
+    yield path

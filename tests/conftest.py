@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,7 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def component() -> Iterator[Callable[[str], str]]:
+def component() -> Callable[[str], str]:
     """A function that gives the path of a component that `needs` has already shown to be there."""
 
     def path(name: str) -> str:
@@ -61,4 +61,4 @@ def component() -> Iterator[Callable[[str], str]]:
         assert found is not None
         return found
 
-    yield path
+    return path

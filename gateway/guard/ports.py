@@ -90,7 +90,7 @@ class Sink(Protocol):
         """The plant answered, and the answer fits the request. It may be an exception of the device."""
 
     def failed(self, permit: "Permit", why: Why) -> None:
-        """BUSY (queue full, nothing sent), NO_PATH (no connection, nothing sent), NO_ANSWER (sent, unknown)."""
+        """BUSY (queue full) and NO_PATH (no connection): nothing was sent. NO_ANSWER: sent, and unknown."""
 
 
 class Plant(Protocol):

@@ -86,6 +86,10 @@ class Answer(Protocol):
 class Sink(Protocol):
     """Whoever waits for what comes of a permit. Exactly one of the two is called, once, never from `send`."""
 
+    @property
+    def gone(self) -> bool:
+        """Nobody waits any more: what has not been sent yet must not be."""
+
     def answered(self, permit: "Permit", answer: Answer) -> None:
         """The plant answered, and the answer fits the request. It may be an exception of the device."""
 

@@ -1,0 +1,192 @@
+"""A place where callers come in: accept, shake hands, identify, hand over to a protocol.
+
+The same listener serves Modbus and HTTPS; only the inner protocol differs. Each connection gets the current
+context, so a change of trust counts from the next handshake on, and `recheck` makes it count for the
+connections that live (invariant 7).
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from gateway.config.settings import Listener as Limits
+from gateway.guard.limits import Rates
+from gateway.guard.ports import Journal
+from gateway.identity.certificate import Refused
+from gateway.identity.contexts import server_context
+from gateway.identity.trust import ZoneTrust
+from gateway.model.identity import Caller, Identity
+from gateway.model.moment import Now
+from gateway.model.record import RecordKind
+from gateway.model.ulid import Ulids
+from gateway.relay.tls import TlsConnection
+
+log = logging.getLogger(__name__)
+
+HANDSHAKES_PER_SECOND = 100.0
+"""Handshakes that one address may begin in a second, after a burst of as many. A handshake costs about a
+millisecond: an unauthenticated flood must not take the processor from those who are already in."""
+
+
+class Count(Protocol):
+    """Counts something for the metrics."""
+
+    def __call__(self, name: str, n: int = 1) -> None: ...
+
+
+class TlsListener:
+    """One listening socket and the connections that came in by it."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        trust: ZoneTrust,
+        certificate: Path,
+        key: Path,
+        inner: Callable[[Caller], asyncio.BaseProtocol],
+        journal: Journal,
+        clock: Callable[[], Now],
+        ulids: Ulids,
+        count: Count,
+    ) -> None:
+        self.limits = limits
+        self._trust = trust
+        self._certificate = certificate
+        self._key = key
+        self._inner = inner
+        self._journal = journal
+        self._clock = clock
+        self._ulids = ulids
+        self._count = count
+        self._rates = Rates()
+        self._connections: dict[TlsConnection, asyncio.TimerHandle | None] = {}
+        self._handshakes = 0
+        self._server: asyncio.Server | None = None
+        self._context: ssl.SSLContext = server_context(certificate, key, trust)
+
+    async def start(self) -> None:
+        """Listen."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, self.limits.host, self.limits.port, backlog=512)
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on (useful where 0 was asked for)."""
+        return int(self._server.sockets[0].getsockname()[1]) if self._server and self._server.sockets else 0
+
+    def status(self) -> dict[str, Any]:
+        """For `status`."""
+        return {
+            "name": self.limits.name,
+            "address": f"{self.limits.host}:{self.limits.port}",
+            "zone": self.limits.zone,
+            "connections": sum(1 for c in self._connections if c.established),
+            "handshakes": self._handshakes,
+            "callers": sorted({c.caller.identity.subject for c in self._connections if c.caller}),
+        }
+
+    def recheck(self) -> None:
+        """Trust has changed: a new context for who comes, and a new look at who is here."""
+        self._context = server_context(self._certificate, self._key, self._trust)
+        now = self._clock()
+        for connection in list(self._connections):
+            certificate = connection.certificate
+            if certificate is None:
+                continue
+            admitted = self._trust.admit(certificate, now)
+            if isinstance(admitted, Refused):
+                self._note("cut", admitted.code, admitted.message, now, connection)
+                connection.abort()
+
+    # one connection ------------------------------------------------------------------------------
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        return TlsConnection(self._context, self._begin, self._admit, self._inner, self._end)
+
+    def _begin(self, connection: TlsConnection) -> bool:
+        """Whether the handshake may begin."""
+        full = len(self._connections) >= self.limits.most_connections
+        busy = self._handshakes >= self.limits.most_handshakes
+        rate = HANDSHAKES_PER_SECOND
+        if full or busy or not self._rates.take((connection.peer,), rate, 1.0, self._clock().mono_ns):
+            self._count("connections_turned_away")
+            code = "too_many_connections" if full else "too_many_handshakes"
+            self._note("refused", code, "closed before TLS began", self._clock(), connection)
+            return False
+        self._handshakes += 1
+        loop = asyncio.get_running_loop()
+        self._connections[connection] = loop.call_later(self.limits.handshake_s, self._too_slow, connection)
+        return True
+
+    def _too_slow(self, connection: TlsConnection) -> None:
+        connection.failure = "HANDSHAKE_TIMEOUT"
+        connection.abort()
+
+    def _admit(self, connection: TlsConnection, certificate: bytes | None) -> Caller | None:
+        now = self._clock()
+        self._handshake_over(connection)
+        admitted: Identity | Refused
+        if certificate is None:
+            admitted = Refused("no_certificate", "the peer showed no certificate")
+        else:
+            admitted = self._trust.admit(certificate, now)
+        if isinstance(admitted, Refused):
+            self._count("handshakes_refused")
+            self._note("refused", admitted.code, admitted.message, now, connection)
+            return None
+        caller = Caller(
+            identity=admitted,
+            source=connection.peer,
+            listener=self.limits.name,
+            zone=self.limits.zone,
+            tls=connection.version(),
+            connection=self._ulids.next(now.wall_ns),
+        )
+        self._count("handshakes_accepted")
+        self._journal.event(
+            RecordKind.AUTH,
+            {"result": "accepted", "tls": caller.tls, "listener": caller.listener},
+            now,
+            caller=caller,
+        )
+        return caller
+
+    def _end(self, connection: TlsConnection, failure: str | None) -> None:
+        if connection not in self._connections:
+            return
+        if connection.caller is None:
+            self._handshake_over(connection)
+            if failure is not None:
+                self._count("handshakes_failed")
+                self._note(
+                    "refused", f"tls.{failure.lower()}", "the handshake failed", self._clock(), connection
+                )
+        del self._connections[connection]
+
+    def _handshake_over(self, connection: TlsConnection) -> None:
+        timer = self._connections.get(connection)
+        if timer is not None:
+            timer.cancel()
+            self._connections[connection] = None
+            self._handshakes -= 1
+
+    def _note(self, result: str, code: str, message: str, now: Now, connection: TlsConnection) -> None:
+        note = {"result": result, "code": code, "message": message, "listener": self.limits.name}
+        self._journal.event(
+            RecordKind.AUTH,
+            note,
+            now,
+            caller=connection.caller,
+            source=None if connection.caller else connection.peer,
+        )

@@ -1,0 +1,220 @@
+"""Modbus clients: frames in, verdicts carried out, answers back.
+
+The order of answers to a request is DESIGN §5's: framing (sever), role (01, every request), unit (01),
+function (01), the specification (03 or 02), policy (01). Requests of one connection may be answered out of
+order; each client sees its own transaction ids only.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from gateway.guard.passage import Door, enter, finish
+from gateway.guard.permit import Permit
+from gateway.guard.ports import Answer
+from gateway.guard.verdict import Forward, Pending, Refuse, Sever, Verdict
+from gateway.model.asset import Asset, Upstream
+from gateway.model.decision import Denied, Origin, Reason, Why
+from gateway.model.identity import Authentication, Caller, RoleState
+from gateway.model.moment import Now
+from gateway.model.operation import Action, ModbusTarget, Operation, Protocol
+from gateway.model.record import RecordKind
+from gateway.relay.link import Links, PlantLink
+from gateway.relay.tasks import Tasks
+from gateway.wire.modbus import functions, refusal
+from gateway.wire.modbus.framing import Adu, MbapReader, adu
+from gateway.wire.modbus.meaning import LastValues, Place
+
+log = logging.getLogger(__name__)
+
+
+class Route:
+    """Where requests for one asset go."""
+
+    __slots__ = ("asset", "link", "place")
+
+    def __init__(self, place: Place, link: PlantLink) -> None:
+        self.asset: Asset = place.asset
+        self.place = place
+        self.link = link
+        "The shared link, unless each client has its own."
+
+
+class ModbusDoor:
+    """What all Modbus clients of one listener share."""
+
+    def __init__(
+        self,
+        *,
+        routes: Mapping[int, Route],
+        outstanding: int,
+        door: Door,
+        last: LastValues,
+        links: Links,
+        tasks: Tasks,
+        clock: Callable[[], Now],
+        own_link: Callable[[Asset], PlantLink],
+    ) -> None:
+        self.routes = routes
+        self.most_outstanding = outstanding
+        self.door = door
+        self.last = last
+        self.links = links
+        self.tasks = tasks
+        self.clock = clock
+        self.own_link = own_link
+
+    def client(self, caller: Caller) -> "ModbusClient":
+        """The protocol for one admitted connection."""
+        return ModbusClient(self, caller)
+
+
+class Exchange:
+    """One request of one client on its way through the plant: the sink that turns the answer home."""
+
+    __slots__ = ("client", "fc", "tid", "unit")
+
+    def __init__(self, client: "ModbusClient", tid: int, unit: int, fc: int) -> None:
+        self.client = client
+        self.tid = tid
+        self.unit = unit
+        self.fc = fc
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self.client.gone
+
+    def answered(self, permit: Permit, answer: Answer) -> None:
+        """The plant's answer goes home under the client's own transaction id."""
+        self.client.outstanding -= 1
+        self.client.reply(self.tid, self.unit, answer.encode())
+
+    def failed(self, permit: Permit, why: Why) -> None:
+        """No answer: 06, 0A or 0B, which only callers who were allowed ever see."""
+        self.client.outstanding -= 1
+        self.client.reply(self.tid, self.unit, refusal.exception(self.fc, why))
+
+
+class ModbusClient(asyncio.Protocol):
+    """One client connection, after the handshake."""
+
+    def __init__(self, shared: ModbusDoor, caller: Caller) -> None:
+        self._shared = shared
+        self._caller = caller
+        self._reader = MbapReader()
+        self._transport: asyncio.Transport | None = None
+        self._own: dict[str, PlantLink] = {}
+        identity = caller.identity
+        self._without_role = identity.auth is Authentication.MTLS and identity.role_state is not RoleState.OK
+        self.outstanding = 0
+        self.gone = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self._without_role:
+            return
+        for route in self._shared.routes.values():
+            if route.asset.upstream is Upstream.PER_CLIENT and route.asset.name not in self._own:
+                link = self._own[route.asset.name] = self._shared.own_link(route.asset)
+                link.open()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
+        self._transport = None
+        for link in self._own.values():
+            self._shared.links.remove(link)
+        self._own.clear()
+
+    def data_received(self, data: bytes) -> None:
+        now = self._shared.clock()
+        for frame in self._reader.feed(data):
+            self._request(frame, now)
+        if self._reader.lost is not None:
+            self._sever(self._reader.lost, now)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests from it."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def reply(self, tid: int, unit: int, pdu: bytes) -> None:
+        """Send one answer."""
+        if self._transport is not None:
+            self._transport.write(adu(tid, unit, pdu))
+
+    # one request -------------------------------------------------------------------------------
+
+    def _request(self, frame: Adu, now: Now) -> None:
+        shared = self._shared
+        if self._without_role:
+            self._refuse(frame, Why.NO_ROLE, None, f"wire.role_{self._caller.identity.role_state}", now)
+            return
+        route = shared.routes.get(frame.unit)
+        if route is None:
+            self._refuse(frame, Why.UNMAPPED_UNIT, None, "wire.unmapped_unit", now)
+            return
+        request = functions.read_request(frame.unit, frame.pdu)
+        if isinstance(request, functions.Request):
+            if self.outstanding >= shared.most_outstanding:
+                self.reply(frame.tid, frame.unit, refusal.exception(request.fc, Why.BUSY))
+                return
+            operations = route.place.operations(request, shared.last, now)
+            verdict = enter(request, operations, self._caller, shared.door, now)
+            exchange = Exchange(self, frame.tid, frame.unit, request.fc)
+            self.outstanding += 1
+            if isinstance(verdict, Pending):
+                shared.tasks.start(self._finish(verdict, route, exchange, now), "passage")
+            else:
+                self._carry_out(verdict, route, exchange)
+        elif isinstance(request, functions.Unsupported):
+            self._refuse(frame, Why.UNKNOWN_FUNCTION, route.asset, "wire.unknown_function", now)
+        else:
+            self._refuse(frame, request.why, route.asset, f"wire.{request.finding}", now)
+
+    async def _finish(self, pending: Pending, route: Route, exchange: Exchange, now: Now) -> None:
+        self._carry_out(await finish(pending, self._shared.door, now), route, exchange)
+
+    def _carry_out(self, verdict: Verdict, route: Route, exchange: Exchange) -> None:
+        match verdict:
+            case Forward(permit):
+                self._own.get(route.asset.name, route.link).send(permit, exchange)
+            case Refuse(why):
+                self.outstanding -= 1
+                self.reply(exchange.tid, exchange.unit, refusal.exception(exchange.fc, why))
+            case Sever(why):
+                self.outstanding -= 1
+                self._sever(why, self._shared.clock())
+
+    # refusals that policy is not asked about ---------------------------------------------------
+
+    def _refuse(self, frame: Adu, why: Why, asset: Asset | None, code: str, now: Now) -> None:
+        """Say no in the peer's words, and record what was asked as far as it could be read."""
+        fc = frame.pdu[0]
+        operation = Operation(
+            protocol=Protocol.MODBUS,
+            action=Action.CALL,
+            kind=f"modbus.{functions.name(fc)}",
+            asset=asset.name if asset else None,
+            asset_kind=asset.kind if asset else None,
+            modbus=ModbusTarget(unit=frame.unit, fc=fc),
+            unreadable=why.value,
+        )
+        denied = Denied(
+            revision=self._shared.door.engine.revision,
+            reasons=(Reason(code, "wire", why.value),),
+            origin=Origin.UNASKED,
+        )
+        self._shared.door.journal.denied(self._caller, operation, denied, now)
+        self.reply(frame.tid, frame.unit, refusal.exception(fc, why))
+
+    def _sever(self, finding: str, now: Now) -> None:
+        note = {"finding": finding, "side": "client", "listener": self._caller.listener}
+        self._shared.door.journal.event(RecordKind.FINDING, note, now, caller=self._caller)
+        if self._transport is not None:
+            self._transport.close()

@@ -108,7 +108,9 @@ class ControlSocket:
         verdict = enter(Request(command), (operation,), caller, self._door, now)
         if isinstance(verdict, Pending):
             verdict = await finish(verdict, self._door, now)
-        if not isinstance(verdict, Forward) or not verdict.permit.spend(self._door.engine.revision, now.mono_ns):
+        if not isinstance(verdict, Forward) or not verdict.permit.spend(
+            self._door.engine.revision, now.mono_ns
+        ):
             return {
                 "error": f"policy does not allow {identity.subject} to ask for {command}; see audit search"
             }

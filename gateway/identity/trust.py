@@ -1,0 +1,261 @@
+"""Whom one zone lets in: its issuing authorities, and what they have revoked.
+
+- A peer belongs to a zone if one of the zone's anchors signed its certificate *directly*. Two issuing
+  authorities under one root are two zones; that they share the root is worth nothing.
+- The question is asked of every connection, resumed ones too, and again whenever trust changes.
+- A broken new file never replaces working trust; it is reported, and the old stays.
+- A list that is not there refuses everybody (where one is required). A stale one refuses nobody here: it
+  is flagged, and policy denies writes once the grace is over (invariant 11).
+"""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Literal, Protocol
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Struct
+
+from gateway.identity import revocation
+from gateway.identity.certificate import MOST_BYTES, Refused, identify
+from gateway.identity.keyfile import read_public
+from gateway.identity.revocation import RevocationList
+from gateway.model.errors import IdentityError
+from gateway.model.identity import Identity
+from gateway.model.moment import SECOND, Now
+
+CrlState = Literal["fresh", "stale", "grace_over", "missing"]
+"In rising order of trouble."
+MOST_ANCHORS = 64
+"Trust anchors of one zone. More is a public root store by mistake."
+MOST_REMEMBERED = 1024
+"Certificates whose issuer and signature are remembered as checked, until trust changes."
+
+
+class Zone(Protocol):
+    """What is configured about a zone (`config.settings.Zone`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def anchors(self) -> Path: ...
+    @property
+    def crls(self) -> tuple[Path, ...]: ...
+    @property
+    def crl_required(self) -> bool: ...
+    @property
+    def crl_grace_s(self) -> int: ...
+
+
+class _Loaded(Struct, frozen=True):
+    """What the files said; replaced as a whole or not at all."""
+
+    anchors: tuple[x509.Certificate, ...]
+    lists: dict[bytes, RevocationList]
+    "By the anchor's DER."
+    due_ns: int | None
+    "The earliest nextUpdate; null where there is no list."
+    required: bool
+    "Whether an issuer without a list lets nobody in."
+    missing: bool
+    "Whether an issuer's list is required and not there."
+
+
+class _Issued(Struct, frozen=True):
+    """A certificate that an anchor of the zone did sign."""
+
+    anchor: x509.Certificate
+    serial: int
+
+
+class ZoneTrust:
+    """One zone's trust, loaded and kept up to date."""
+
+    def __init__(self, zone: Zone) -> None:
+        """IdentityError where the anchors cannot be used. A broken CRL lets nobody in instead (`error`): the
+        gateway must come up and go on polling.
+        """
+        self.zone = zone
+        self.version = 1
+        "Grows with each change."
+        self.error: str | None = None
+        "What is wrong with the files on disk, if they are not what is in force."
+        self._issued: OrderedDict[bytes, _Issued | Refused] = OrderedDict()
+        self._stamp = self._stat()
+        anchors = _anchors(zone.anchors)
+        try:
+            self._loaded = _load(zone, anchors, {})
+        except IdentityError as error:
+            self._loaded = _Loaded(anchors, {}, due_ns=None, required=True, missing=True)
+            self.error = str(error)
+
+    # what is in force ---------------------------------------------------------------------------------
+
+    def admit(self, certificate: bytes, now: Now) -> Identity | Refused:
+        """Who this certificate (DER) is in this zone at this moment, or why it does not get in."""
+        if len(certificate) > MOST_BYTES:
+            return Refused("unreadable", f"the certificate is longer than {MOST_BYTES} bytes")
+        issued = self._issuer_of(certificate)
+        if isinstance(issued, Refused):
+            return issued
+        anchor = issued.anchor
+        listed = self._loaded.lists.get(_der(anchor))
+        if listed is None and self._loaded.required:
+            return Refused("crl_missing", f"zone {self.zone.name} has no CRL of {_name(anchor)}")
+        if listed is not None and issued.serial in listed.serials:
+            return Refused("revoked", f"serial {issued.serial:x} was revoked by {_name(anchor)}")
+        if now.judge_ns > int(anchor.not_valid_after_utc.timestamp()) * SECOND:
+            return Refused("issuer_expired", f"the issuing authority {_name(anchor)} has expired")
+        return identify(certificate, self.zone.name, now.judge_ns)
+
+    def crl_state(self, now: Now) -> CrlState:
+        """The worst state of the lists in force."""
+        if self._loaded.missing:
+            return "missing"
+        due_ns = self._loaded.due_ns
+        if due_ns is None or now.judge_ns <= due_ns:
+            return "fresh"
+        return "stale" if now.judge_ns <= due_ns + self.zone.crl_grace_s * SECOND else "grace_over"
+
+    def anchors_pem(self) -> str:
+        """The anchors in force, for a TLS context. Revoked ones are not among them."""
+        return "".join(anchor.public_bytes(Encoding.PEM).decode() for anchor in self._loaded.anchors)
+
+    def expiries(self) -> list[tuple[str, int]]:
+        """When each anchor expires: (name, ns since 1970), for `expiry`."""
+        return [
+            (f"zone {self.zone.name}: {_name(anchor)}", int(anchor.not_valid_after_utc.timestamp()) * SECOND)
+            for anchor in self._loaded.anchors
+        ]
+
+    # keeping up -----------------------------------------------------------------------------------------
+
+    def changed(self) -> bool:
+        """Whether a file has changed since it was last looked at. A few `stat` calls."""
+        return self._stat() != self._stamp
+
+    def reload(self) -> bool:
+        """Read the files again. True if trust changed; False, with `error` set, if they cannot be used."""
+        self._stamp = self._stat()
+        try:
+            loaded = _load(self.zone, _anchors(self.zone.anchors), self._loaded.lists)
+        except IdentityError as error:
+            self.error = str(error)
+            return False
+        self.error = None
+        if loaded == self._loaded:
+            return False
+        self._loaded = loaded
+        self._issued.clear()
+        self.version += 1
+        return True
+
+    def _stat(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_stat(path) for path in (self.zone.anchors, *self.zone.crls))
+
+    def _issuer_of(self, certificate: bytes) -> _Issued | Refused:
+        found = self._issued.get(certificate)
+        if found is None:
+            found = _find_issuer(certificate, self._loaded.anchors, self.zone.name)
+            self._issued[certificate] = found
+            if len(self._issued) > MOST_REMEMBERED:
+                self._issued.popitem(last=False)
+        return found
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _anchors(path: Path) -> tuple[x509.Certificate, ...]:
+    data = read_public(path)
+    try:
+        if data.lstrip().startswith(b"-----BEGIN") or b"\n-----BEGIN" in data:
+            found = x509.load_pem_x509_certificates(data)
+        else:
+            found = [x509.load_der_x509_certificate(data)]
+    except ValueError as error:
+        raise IdentityError(f"{path}: not a certificate: {error}") from None
+    if len(found) > MOST_ANCHORS:
+        raise IdentityError(f"{path}: more than {MOST_ANCHORS} trust anchors")
+    for anchor in found:
+        _require_authority(anchor, path)
+    return tuple(dict.fromkeys(found))
+
+
+def _require_authority(anchor: x509.Certificate, path: Path) -> None:
+    """A leaf in an anchor file would, under OpenSSL's partial chains, vouch for itself."""
+    try:
+        constraints = anchor.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        constraints = None
+    if constraints is None or not constraints.ca:
+        raise IdentityError(f"{path}: {_name(anchor)} is not the certificate of an authority")
+
+
+def _load(zone: Zone, anchors: tuple[x509.Certificate, ...], before: dict[bytes, RevocationList]) -> _Loaded:
+    lists: dict[bytes, RevocationList] = {}
+    for path in zone.crls:
+        source = str(path)
+        issuer, listed = revocation.verify(revocation.parse(read_public(path), source), anchors, source)
+        key = _der(issuer)
+        if key in before and not listed.supersedes(before[key]):
+            # An older list, put back, would let in again whoever was revoked since.
+            raise IdentityError(f"{path}: older than the list in force (number {listed.number})")
+        if key not in lists or listed.supersedes(lists[key]):
+            lists[key] = listed
+    kept = tuple(anchor for anchor in anchors if not _revoked(anchor, anchors, lists))
+    # An anchor that only vouches for other anchors issues to no peer: its own list is welcome, not required.
+    issuers = [a for a in kept if not any(_signed_by(other, a) for other in kept if other is not a)]
+    return _Loaded(
+        kept,
+        lists,
+        due_ns=min((listed.next_update_ns for listed in lists.values()), default=None),
+        required=zone.crl_required,
+        missing=zone.crl_required and any(_der(issuer) not in lists for issuer in issuers),
+    )
+
+
+def _revoked(
+    anchor: x509.Certificate, anchors: tuple[x509.Certificate, ...], lists: dict[bytes, RevocationList]
+) -> bool:
+    return any(
+        anchor.serial_number in lists[_der(above)].serials
+        for above in anchors
+        if _der(above) in lists and _signed_by(anchor, above)
+    )
+
+
+def _find_issuer(certificate: bytes, anchors: tuple[x509.Certificate, ...], zone: str) -> _Issued | Refused:
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+        serial = parsed.serial_number
+        anchor = next((anchor for anchor in anchors if _signed_by(parsed, anchor)), None)
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        return Refused("unreadable", f"the certificate cannot be read: {error}")
+    if anchor is None:
+        return Refused("unknown_issuer", f"no authority of zone {zone} signed this certificate")
+    return _Issued(anchor, serial)
+
+
+def _signed_by(certificate: x509.Certificate, anchor: x509.Certificate) -> bool:
+    if certificate.issuer != anchor.subject:
+        return False
+    try:
+        certificate.verify_directly_issued_by(anchor)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _der(anchor: x509.Certificate) -> bytes:
+    return anchor.public_bytes(Encoding.DER)
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()

@@ -70,10 +70,11 @@ class Tank:
     def _pump_speed_pct(self) -> float:
         if not self.pump_run or self.high_level:
             return 0.0  # the switch is wired to the pump: nothing that anybody writes overfills the tank
+        fastest = min(100.0, self.pump_speed_sp_pct)
         if self.maintenance:
-            return self.pump_speed_sp_pct
+            return fastest
         wanted = VALVE_M3_H / PUMP_M3_H * 100 + 20 * (self.level_sp_pct - self.level_pct)
-        return min(self.pump_speed_sp_pct, max(0.0, wanted))
+        return min(fastest, max(0.0, wanted))
 
     def _demand_m3_h(self) -> float:
         """Consumption goes up and down over two minutes, with some noise."""

@@ -1,4 +1,4 @@
-"""The stage of passage scenarios: a policy of few words, a journal that only remembers, a clock moved by hand.
+"""The stage of passage scenarios: a policy of few words, a journal that only remembers, a hand-moved clock.
 
 Everything that happens is written to one list, so that a scenario can assert the order of things.
 """

@@ -119,7 +119,7 @@ class Tag(Struct, frozen=True, kw_only=True):
     offset: float = 0.0
     unit: str = ""
     low: float | None = None
-    "Smallest sensible engineering value; below it quality is uncertain and the value is withheld."
+    "Smallest sensible engineering value; below it the value is withheld and IT gets quality bad, reason `range`."
     high: float | None = None
     resolution: float = 1.0
     "One quantum in engineering units; policy sees integers in it."

@@ -27,6 +27,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     at_ns: int
     "Acquisition time: when the plant's answer arrived, wall clock."
     received_ns: int
+    mono_ns: int
+    "When it arrived by the monotonic clock: age is judged by this one, since a wall clock may jump."
     sequence: int = 0
     "Counts the samples of a tag since start."
 
@@ -42,6 +44,9 @@ class Withheld(Struct, frozen=True):
 
     sample: Sample
     reasons: tuple[str, ...]
+    instead: Released | None = None
+    """What may be said in its place: the same tag without the value, quality bad, and why. Null where IT may
+    not know the tag at all."""
 
 
 Vetted = Released | Withheld

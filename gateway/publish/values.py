@@ -1,0 +1,146 @@
+"""The latest sample of every tag: what HTTPS answers from, MQTT sends, and a write is compared with.
+
+Bounded by the tag list: one sample a tag, and in each subscription at most one pending name a tag, so that a
+slow consumer gets the newest value of each and never a backlog. At start, and when a tag's definition
+changes, its sample is bad with reason `restart` until the plant has been asked anew.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec import Struct
+
+from gateway.model.asset import Tag
+from gateway.model.moment import Now
+from gateway.model.sample import Quality, Sample, Value
+from gateway.wire.modbus import points
+
+
+class Reading(Struct, frozen=True, gc=False):
+    """What one poll said about one tag; `update` makes a Sample of it."""
+
+    tag: str
+    value: Value | None
+    quality: Quality
+    reason: str = ""
+
+
+class Subscription:
+    """Names of tags that have a new sample. Taking a name is a promise to look at its latest sample."""
+
+    __slots__ = ("_pending", "_wake")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._pending: dict[str, None] = {}
+        self._wake = wake
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def note(self, tags: Iterable[str]) -> None:
+        """These have news; the subscriber is woken once a batch."""
+        self._pending.update(dict.fromkeys(tags))
+        self._wake()
+
+    def take(self) -> str | None:
+        """The name that has waited longest, or None."""
+        for tag in self._pending:
+            del self._pending[tag]
+            return tag
+        return None
+
+    def keep(self, tags: Sequence[str]) -> None:
+        """Forget what waits for tags that are no more."""
+        known = set(tags)
+        self._pending = {tag: None for tag in self._pending if tag in known}
+
+
+class Values:
+    """Tags and the latest sample of each. Implements `wire.modbus.meaning.LastValues`."""
+
+    def __init__(self, tags: Iterable[Tag], now: Now) -> None:
+        self.tags: dict[str, Tag] = {}
+        self.names: tuple[str, ...] = ()
+        "All names, sorted: the order of pages."
+        self._samples: dict[str, Sample] = {}
+        self._subscriptions: list[Subscription] = []
+        self.replace(tags, now)
+
+    def replace(self, tags: Iterable[Tag], now: Now) -> None:
+        """Another tag list. A tag that is defined as before keeps its sample; all others start at `restart`."""
+        before, samples = self.tags, self._samples
+        self.tags = {tag.name: tag for tag in tags}
+        self.names = tuple(sorted(self.tags))
+        self._samples = {
+            name: samples[name] if before.get(name) == tag else _unread(name, now)
+            for name, tag in self.tags.items()
+        }
+        for subscription in self._subscriptions:
+            subscription.keep(self.names)
+            subscription.note(self.names)
+
+    def subscribe(self, wake: Callable[[], None]) -> Subscription:
+        """A new subscription, to which every tag is news. `wake` is called after each batch."""
+        subscription = Subscription(wake)
+        self._subscriptions.append(subscription)
+        subscription.note(self.names)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Tell it nothing more."""
+        self._subscriptions.remove(subscription)
+
+    def update(self, readings: Sequence[Reading], now: Now) -> None:
+        """Take a batch that was read at `now`. A bad reading keeps the last value known; `vet` strips it."""
+        samples = self._samples
+        for reading in readings:
+            before = samples.get(reading.tag)
+            if before is None:
+                continue  # the tag went away while its poll was under way
+            samples[reading.tag] = Sample(
+                tag=reading.tag,
+                value=before.value if reading.quality is Quality.BAD else reading.value,
+                quality=reading.quality,
+                reason=reading.reason,
+                at_ns=now.wall_ns,
+                received_ns=now.wall_ns,
+                mono_ns=before.mono_ns if reading.quality is Quality.BAD else now.mono_ns,
+                sequence=before.sequence + 1,
+            )
+        news = [reading.tag for reading in readings if reading.tag in samples]
+        for subscription in self._subscriptions:
+            subscription.note(news)
+
+    def sample(self, name: str) -> Sample | None:
+        """The latest sample of a tag, None if there is no such tag."""
+        return self._samples.get(name)
+
+    def after(self, name: str) -> Sequence[str]:
+        """The names that come after this one."""
+        return self.names[bisect_right(self.names, name) :]
+
+    def last(self, tag: str) -> tuple[int | None, int] | None:
+        """Last value known of a tag in its resolution, and when it was acquired (monotonic ns)."""
+        sample = self._samples.get(tag)
+        if sample is None or sample.value is None:
+            return None
+        return points.quanta(self.tags[tag], sample.value), sample.mono_ns
+
+    def qualities(self) -> dict[str, int]:
+        """How many tags are good, uncertain and bad, for metrics and `status`."""
+        counts = {quality.value: 0 for quality in Quality}
+        for sample in self._samples.values():
+            counts[sample.quality.value] += 1
+        return counts
+
+
+def _unread(name: str, now: Now) -> Sample:
+    return Sample(
+        tag=name,
+        value=None,
+        quality=Quality.BAD,
+        reason="restart",
+        at_ns=now.wall_ns,
+        received_ns=now.wall_ns,
+        mono_ns=now.mono_ns,
+    )

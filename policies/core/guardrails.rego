@@ -1,0 +1,240 @@
+# METADATA
+# title: Guardrails
+# description: What no grant and no site rule can allow, in any mode.
+package dmz.guardrails
+
+import future.keywords.not
+
+# METADATA
+# title: The asset must be one that policy data knows
+# custom:
+#   code: guardrail.unknown_asset
+#   iec62443: SR 5.2
+deny contains {
+	"code": "guardrail.unknown_asset",
+	"msg": "policy data lists no such asset; add it to data/assets.yaml",
+} if {
+	names_asset
+	not data.dmz.lib.asset
+}
+
+names_asset if input.target.asset != null
+
+names_asset if input.op.protocol == "modbus"
+
+# METADATA
+# title: Over Modbus the certificate must carry exactly one well-formed role
+# custom:
+#   code: guardrail.role_state
+#   iec62443: SR 2.1
+deny contains {
+	"code": "guardrail.role_state",
+	"msg": "the certificate carries no role, or a malformed one (Modbus/TCP Security R-20 to R-23, R-65)",
+} if {
+	input.op.protocol == "modbus"
+	input.subject.auth == "mtls"
+	input.subject.role_state != "ok"
+}
+
+# METADATA
+# title: Functions that are never forwarded
+# description: |
+#   User-defined and reserved codes, and 90, 125 and 126, with which vendors program devices. 8 only with the
+#   sub-functions that merely read or echo, 43 only to read the identification of a device.
+# custom:
+#   code: guardrail.never_forward
+#   iec62443: SR 7.7
+deny contains {
+	"code": "guardrail.never_forward",
+	"msg": "this function code is never forwarded",
+} if {
+	input.op.protocol == "modbus"
+	not forwardable
+}
+
+public_codes := {1, 2, 3, 4, 5, 6, 7, 11, 12, 15, 16, 17, 20, 21, 22, 23, 24}
+
+forwardable if input.modbus.fc in public_codes
+
+forwardable if {
+	input.modbus.fc == 8
+	input.modbus.sub in {0, 2, 11, 12, 13, 14, 15, 16, 17, 18}
+}
+
+forwardable if {
+	input.modbus.fc == 43
+	input.modbus.mei == 14
+}
+
+# METADATA
+# title: No write to all devices at once
+# custom:
+#   code: guardrail.broadcast_write
+#   iec62443: SR 3.5
+deny contains {
+	"code": "guardrail.broadcast_write",
+	"msg": "a write to unit 0 reaches every device on the line and none of them answers",
+} if {
+	data.dmz.lib.changes
+	input.modbus.unit == 0
+}
+
+# METADATA
+# title: Safety systems are read only
+# custom:
+#   code: guardrail.safety_read_only
+#   iec62443: SR 5.2
+deny contains {
+	"code": "guardrail.safety_read_only",
+	"msg": "a safety system is never changed through the gateway",
+} if {
+	data.dmz.lib.acts
+	safety
+}
+
+safety if data.dmz.lib.asset.kind == "safety"
+
+safety if input.target.kind == "safety"
+
+# METADATA
+# title: Traffic between zones needs a conduit
+# custom:
+#   code: guardrail.conduit
+#   iec62443: SR 5.1
+deny contains {
+	"code": "guardrail.conduit",
+	"msg": "no conduit leads from the listener's zone to the asset's zone for this protocol",
+} if {
+	data.dmz.lib.asset
+	not conduit
+}
+
+conduit if {
+	some way in data.conduits
+	way.from == input.conn.zone
+	way.to == data.dmz.lib.asset.zone
+	input.op.protocol in way.protocols
+}
+
+# METADATA
+# title: The subject must be of a known form and authenticated as that form requires
+# custom:
+#   code: guardrail.identity
+#   iec62443: SR 1.1
+deny contains {
+	"code": "guardrail.identity",
+	"msg": "the subject is not of a known form, or not authenticated as its form requires",
+} if {
+	not identified
+}
+
+identified if {
+	input.subject.auth == "mtls"
+	input.subject.kind in {"workload", "person", "gateway"}
+	input.op.protocol != "control"
+	some form in ["spiffe://", "urn:", "x509:"]
+	startswith(input.subject.id, form)
+}
+
+identified if {
+	input.subject.auth == "internal"
+	input.subject.kind == "gateway"
+	startswith(input.subject.id, "spiffe://")
+}
+
+identified if {
+	input.subject.auth == "control"
+	input.subject.kind == "local"
+	input.op.protocol == "control"
+	startswith(input.subject.id, "local:")
+}
+
+# METADATA
+# title: Nobody asks in another's name yet
+# custom:
+#   code: guardrail.on_behalf_of
+#   iec62443: SR 2.1
+deny contains {
+	"code": "guardrail.on_behalf_of",
+	"msg": "delegation is not supported: the user on top would have to be granted as well",
+} if {
+	input.subject.on_behalf_of != null
+}
+
+# METADATA
+# title: Nothing changes while the plant is frozen
+# custom:
+#   code: guardrail.freeze
+#   iec62443: SR 3.6
+deny contains {
+	"code": "guardrail.freeze",
+	"msg": "writes are frozen (gateway.freeze)",
+} if {
+	data.dmz.lib.changes
+	input.state.freeze != false
+}
+
+# METADATA
+# title: Without a fresh revocation list nothing is changed
+# custom:
+#   code: guardrail.crl
+#   iec62443: SR 1.8
+deny contains {
+	"code": "guardrail.crl",
+	"msg": "the revocation list is missing, or stale beyond its grace; put a new one in place",
+} if {
+	data.dmz.lib.acts
+	not input.state.crl in {"fresh", "stale"}
+}
+
+# METADATA
+# title: Without a believed clock nothing is changed
+# custom:
+#   code: guardrail.clock
+#   iec62443: SR 2.11
+deny contains {
+	"code": "guardrail.clock",
+	"msg": "the clock has been untrusted for longer than its grace; set it",
+} if {
+	data.dmz.lib.acts
+	not input.state.clock in {"trusted", "untrusted"}
+}
+
+# METADATA
+# title: A subject writes to an asset only so often
+# custom:
+#   code: guardrail.write_budget
+#   iec62443: SR 7.1
+deny contains {
+	"code": "guardrail.write_budget",
+	"msg": "the subject has used up its writes to this asset for the last 60 seconds (bounds.writes_60s)",
+} if {
+	data.dmz.lib.changes
+	not within_budget
+}
+
+within_budget if {
+	is_number(input.state.writes_60s)
+	input.state.writes_60s < data.bounds.writes_60s
+}
+
+# METADATA
+# title: A written value stays within the bounds of its tag, whatever a grant says
+# custom:
+#   code: guardrail.bounds
+#   iec62443: SR 3.5
+deny contains {
+	"code": "guardrail.bounds",
+	"msg": "the value lies outside the bounds of its tag (bounds.limits)",
+} if {
+	data.dmz.lib.changes
+	some point in input.points
+	bound := data.bounds.limits[point.tag]
+	not inside(point.q, bound)
+}
+
+inside(q, bound) if {
+	is_number(q)
+	q >= bound.min
+	q <= bound.max
+}

@@ -1,0 +1,3 @@
+module dmz-gateway/bench
+
+go 1.25

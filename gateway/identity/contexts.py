@@ -62,7 +62,7 @@ def server_context(certificate: Path, key: Path, trust: ZoneTrust) -> ssl.SSLCon
 
 
 def client_context(anchors: Path, certificate: Path, key: Path) -> ssl.SSLContext:
-    """A context to call a server with: `anchors` must vouch for it, and it must hold the name it was called by.
+    """A context to call a server with: vouched for by `anchors`, and of the name that it was called by.
 
     Nobody calls `admit` for a server, so here OpenSSL does judge validity by the machine's clock: with a
     clock that is wrong by years nothing goes out, and the plant side does not depend on it.

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from gateway.identity import revocation
+from gateway.identity.anchors import load_anchors, name_of, signed_by
 from gateway.identity.certificate import MOST_BYTES, Refused, identify
 from gateway.identity.keyfile import read_public
 from gateway.identity.revocation import RevocationList
@@ -27,8 +28,6 @@ from gateway.model.moment import SECOND, Now
 
 CrlState = Literal["fresh", "stale", "grace_over", "missing"]
 "In rising order of trouble."
-MOST_ANCHORS = 64
-"Trust anchors of one zone. More is a public root store by mistake."
 MOST_REMEMBERED = 1024
 "Certificates whose issuer and signature are remembered as checked, until trust changes."
 
@@ -83,7 +82,7 @@ class ZoneTrust:
         "What is wrong with the files on disk, if they are not what is in force."
         self._issued: OrderedDict[bytes, _Issued | Refused] = OrderedDict()
         self._stamp = self._stat()
-        anchors = _anchors(zone.anchors)
+        anchors = load_anchors(zone.anchors)
         try:
             self._loaded = _load(zone, anchors, {})
         except IdentityError as error:
@@ -102,11 +101,11 @@ class ZoneTrust:
         anchor = issued.anchor
         listed = self._loaded.lists.get(_der(anchor))
         if listed is None and self._loaded.required:
-            return Refused("crl_missing", f"zone {self.zone.name} has no CRL of {_name(anchor)}")
+            return Refused("crl_missing", f"zone {self.zone.name} has no CRL of {name_of(anchor)}")
         if listed is not None and issued.serial in listed.serials:
-            return Refused("revoked", f"serial {issued.serial:x} was revoked by {_name(anchor)}")
+            return Refused("revoked", f"serial {issued.serial:x} was revoked by {name_of(anchor)}")
         if now.judge_ns > int(anchor.not_valid_after_utc.timestamp()) * SECOND:
-            return Refused("issuer_expired", f"the issuing authority {_name(anchor)} has expired")
+            return Refused("issuer_expired", f"the issuing authority {name_of(anchor)} has expired")
         return identify(certificate, self.zone.name, now.judge_ns)
 
     def crl_state(self, now: Now) -> CrlState:
@@ -125,7 +124,10 @@ class ZoneTrust:
     def expiries(self) -> list[tuple[str, int]]:
         """When each anchor expires: (name, ns since 1970), for `expiry`."""
         return [
-            (f"zone {self.zone.name}: {_name(anchor)}", int(anchor.not_valid_after_utc.timestamp()) * SECOND)
+            (
+                f"zone {self.zone.name}: {name_of(anchor)}",
+                int(anchor.not_valid_after_utc.timestamp()) * SECOND,
+            )
             for anchor in self._loaded.anchors
         ]
 
@@ -139,7 +141,7 @@ class ZoneTrust:
         """Read the files again. True if trust changed; False, with `error` set, if they cannot be used."""
         self._stamp = self._stat()
         try:
-            loaded = _load(self.zone, _anchors(self.zone.anchors), self._loaded.lists)
+            loaded = _load(self.zone, load_anchors(self.zone.anchors), self._loaded.lists)
         except IdentityError as error:
             self.error = str(error)
             return False
@@ -172,32 +174,6 @@ def _stat(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _anchors(path: Path) -> tuple[x509.Certificate, ...]:
-    data = read_public(path)
-    try:
-        if data.lstrip().startswith(b"-----BEGIN") or b"\n-----BEGIN" in data:
-            found = x509.load_pem_x509_certificates(data)
-        else:
-            found = [x509.load_der_x509_certificate(data)]
-    except ValueError as error:
-        raise IdentityError(f"{path}: not a certificate: {error}") from None
-    if len(found) > MOST_ANCHORS:
-        raise IdentityError(f"{path}: more than {MOST_ANCHORS} trust anchors")
-    for anchor in found:
-        _require_authority(anchor, path)
-    return tuple(dict.fromkeys(found))
-
-
-def _require_authority(anchor: x509.Certificate, path: Path) -> None:
-    """A leaf in an anchor file would, under OpenSSL's partial chains, vouch for itself."""
-    try:
-        constraints = anchor.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        constraints = None
-    if constraints is None or not constraints.ca:
-        raise IdentityError(f"{path}: {_name(anchor)} is not the certificate of an authority")
-
-
 def _load(zone: Zone, anchors: tuple[x509.Certificate, ...], before: dict[bytes, RevocationList]) -> _Loaded:
     lists: dict[bytes, RevocationList] = {}
     for path in zone.crls:
@@ -211,7 +187,7 @@ def _load(zone: Zone, anchors: tuple[x509.Certificate, ...], before: dict[bytes,
             lists[key] = listed
     kept = tuple(anchor for anchor in anchors if not _revoked(anchor, anchors, lists))
     # An anchor that only vouches for other anchors issues to no peer: its own list is welcome, not required.
-    issuers = [a for a in kept if not any(_signed_by(other, a) for other in kept if other is not a)]
+    issuers = [a for a in kept if not any(signed_by(other, a) for other in kept if other is not a)]
     return _Loaded(
         kept,
         lists,
@@ -227,7 +203,7 @@ def _revoked(
     return any(
         anchor.serial_number in lists[_der(above)].serials
         for above in anchors
-        if _der(above) in lists and _signed_by(anchor, above)
+        if _der(above) in lists and signed_by(anchor, above)
     )
 
 
@@ -235,7 +211,7 @@ def _find_issuer(certificate: bytes, anchors: tuple[x509.Certificate, ...], zone
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         serial = parsed.serial_number
-        anchor = next((anchor for anchor in anchors if _signed_by(parsed, anchor)), None)
+        anchor = next((anchor for anchor in anchors if signed_by(parsed, anchor)), None)
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         return Refused("unreadable", f"the certificate cannot be read: {error}")
     if anchor is None:
@@ -243,19 +219,5 @@ def _find_issuer(certificate: bytes, anchors: tuple[x509.Certificate, ...], zone
     return _Issued(anchor, serial)
 
 
-def _signed_by(certificate: x509.Certificate, anchor: x509.Certificate) -> bool:
-    if certificate.issuer != anchor.subject:
-        return False
-    try:
-        certificate.verify_directly_issued_by(anchor)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        return False
-    return True
-
-
 def _der(anchor: x509.Certificate) -> bytes:
     return anchor.public_bytes(Encoding.DER)
-
-
-def _name(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string()

@@ -1,5 +1,7 @@
 """Shared by all tests: named real components, free ports, and the rule that CI skips nothing."""
 
+import asyncio
+import inspect
 import os
 import shutil
 import socket
@@ -38,6 +40,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 if os.environ.get("CI") == "true":
                     pytest.fail(f"{message}: under CI every component must be there", pytrace=False)
                 pytest.skip(message)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test that is a coroutine runs in a loop of its own, which ends with it."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    asyncio.run(pyfuncitem.obj(**arguments))
+    return True
 
 
 @pytest.fixture

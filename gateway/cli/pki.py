@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,22 +69,24 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _init(args: argparse.Namespace) -> int:
     authority = founding.init(args.dir, args.trust_domain, profiles.load(args.profiles), _now())
+    zones = [
+        {
+            "name": zone,
+            "anchors": str(args.dir / zone / "anchors.pem"),
+            "crl": str(args.dir / zone / "crl.pem"),
+        }
+        for zone in authority.zones
+    ]
+    root_key = str(args.dir / ROOT / "ca.key")
     facts = {
         "dir": str(args.dir),
         "trust_domain": authority.trust_domain,
-        "zones": [
-            {
-                "name": zone,
-                "anchors": str(args.dir / zone / "anchors.pem"),
-                "crl": str(args.dir / zone / "crl.pem"),
-            }
-            for zone in authority.zones
-        ],
-        "root_key": str(args.dir / ROOT / "ca.key"),
+        "zones": zones,
+        "root_key": root_key,
     }
     lines = [f"made {args.dir} for {authority.trust_domain}: root, {', '.join(authority.zones)}"]
-    lines += [f"zone {zone['name']}: anchors {zone['anchors']}, crl {zone['crl']}" for zone in facts["zones"]]
-    lines.append(f"take {facts['root_key']} offline: only `pki crl --zone root` needs it again")
+    lines += [f"zone {zone['name']}: anchors {zone['anchors']}, crl {zone['crl']}" for zone in zones]
+    lines.append(f"take {root_key} offline: only `pki crl --zone root` needs it again")
     return _say(args, facts, lines)
 
 
@@ -180,7 +183,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _zone(authority: Authority, args: argparse.Namespace, meant: Any) -> str:
+def _zone(authority: Authority, args: argparse.Namespace, meant: Callable[[Entry], bool]) -> str:
     """The zone that was said, or the only one that knows the certificate."""
     if args.zone is not None:
         return str(args.zone)

@@ -104,7 +104,7 @@ class ZoneTrust:
             return Refused("crl_missing", f"zone {self.zone.name} has no CRL of {name_of(anchor)}")
         if listed is not None and issued.serial in listed.serials:
             return Refused("revoked", f"serial {issued.serial:x} was revoked by {name_of(anchor)}")
-        if now.judge_ns > int(anchor.not_valid_after_utc.timestamp()) * SECOND:
+        if now.judge_ns > _until_ns(anchor):
             return Refused("issuer_expired", f"the issuing authority {name_of(anchor)} has expired")
         return identify(certificate, self.zone.name, now.judge_ns)
 
@@ -124,10 +124,7 @@ class ZoneTrust:
     def expiries(self) -> list[tuple[str, int]]:
         """When each anchor expires: (name, ns since 1970), for `expiry`."""
         return [
-            (
-                f"zone {self.zone.name}: {name_of(anchor)}",
-                int(anchor.not_valid_after_utc.timestamp()) * SECOND,
-            )
+            (f"zone {self.zone.name}: {name_of(anchor)}", _until_ns(anchor))
             for anchor in self._loaded.anchors
         ]
 
@@ -221,3 +218,7 @@ def _find_issuer(certificate: bytes, anchors: tuple[x509.Certificate, ...], zone
 
 def _der(anchor: x509.Certificate) -> bytes:
     return anchor.public_bytes(Encoding.DER)
+
+
+def _until_ns(anchor: x509.Certificate) -> int:
+    return int(anchor.not_valid_after_utc.timestamp()) * SECOND

@@ -1,0 +1,110 @@
+"""How large, how small and of which characters: one row a field of `settings`.
+
+A bound is here because something breaks beyond it: a standard's limit, a device's patience, our memory.
+"""
+
+from msgspec import Struct
+
+from gateway.config.settings import (
+    AuditSection,
+    ClockSection,
+    CollectorSection,
+    GatewaySection,
+    HttpsSection,
+    Listener,
+    MqttSection,
+    PolicySection,
+    Zone,
+)
+from gateway.model.asset import Asset, Tag
+
+
+class Bound(Struct, frozen=True):
+    """Smallest and largest value, both allowed, in the unit of the field."""
+
+    low: float
+    high: float
+
+
+class Words(Struct, frozen=True):
+    """Of which characters a text is made."""
+
+    pattern: str
+    hint: str
+
+
+PORT = Bound(1, 65535)
+DAY_S = 86_400
+
+NUMBERS: dict[tuple[type[Struct], str], Bound] = {
+    (Zone, "crl_grace_s"): Bound(0, 90 * DAY_S),
+    (ClockSection, "grace_s"): Bound(0, 7 * DAY_S),
+    (ClockSection, "jump_s"): Bound(1, 3600),
+    (Listener, "port"): PORT,
+    (Listener, "most_connections"): Bound(1, 10_000),
+    (Listener, "most_handshakes"): Bound(1, 1000),
+    (Listener, "handshake_s"): Bound(0.1, 60),
+    (Listener, "idle_s"): Bound(1, DAY_S),
+    (Listener, "outstanding"): Bound(1, 1024),
+    (PolicySection, "cache_entries"): Bound(0, 10_000_000),
+    (PolicySection, "recheck_one_in"): Bound(1, 1_000_000),
+    (AuditSection, "window_s"): Bound(0.1, 3600),
+    (AuditSection, "checkpoint_s"): Bound(0.05, 3600),
+    (AuditSection, "segment_bytes"): Bound(1024**2, 4 * 1024**3),
+    (AuditSection, "reads_without_journal_s"): Bound(0, 3600),
+    (AuditSection, "denials_in_full"): Bound(1, 1000),
+    (AuditSection, "growth_bytes_per_minute"): Bound(64 * 1024, 1024**3),
+    (HttpsSection, "port"): PORT,
+    (MqttSection, "port"): PORT,
+    (MqttSection, "expiry_s"): Bound(1, 30 * DAY_S),
+    (MqttSection, "refresh_s"): Bound(0.1, DAY_S),
+    (CollectorSection, "merge_gap"): Bound(0, 2000),
+    (CollectorSection, "backoff_s"): Bound(0.1, 3600),
+    # 248 to 254 are reserved, 0 is a broadcast that nobody answers (Application Protocol V1.1b3 §4.1,
+    # Messaging on TCP/IP V1.0b §4.4.2); `meaning` refuses 248 to 254 by name.
+    (Asset, "unit"): Bound(1, 255),
+    (Asset, "connections"): Bound(1, 64),
+    # NumberMaxOfServerTransaction is 1 to 16 (Messaging on TCP/IP V1.0b §4.4.1.2).
+    (Asset, "in_flight"): Bound(1, 16),
+    (Asset, "queue"): Bound(1, 65_536),
+    (Asset, "timeout_ms"): Bound(10, 60_000),
+    (Asset, "polls_per_s"): Bound(0.001, 1000),
+    (Tag, "address"): Bound(0, 65_535),
+    (Tag, "bit"): Bound(0, 15),
+    (Tag, "poll_ms"): Bound(100, DAY_S * 1000),
+    (Tag, "stale_ms"): Bound(100, 7 * DAY_S * 1000),
+}
+"Numbers."
+
+NAME = Words(
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+    "write letters, digits, `_`, `.` and `-`, beginning with a letter or digit, at most 64",
+)
+HOST = Words(r"^[A-Za-z0-9:._-]{1,253}$", "write an IP address or a host name, without port")
+
+WORDS: dict[tuple[type[Struct], str], Words] = {
+    (GatewaySection, "name"): NAME,
+    (GatewaySection, "site"): NAME,
+    (GatewaySection, "mode"): NAME,
+    (Zone, "name"): NAME,
+    (Listener, "name"): NAME,
+    (Listener, "zone"): NAME,
+    (Listener, "host"): HOST,
+    (Asset, "name"): NAME,
+    (Asset, "kind"): NAME,
+    (Asset, "zone"): NAME,
+    (HttpsSection, "host"): HOST,
+    (HttpsSection, "zone"): NAME,
+    (MqttSection, "name"): NAME,
+    (MqttSection, "host"): HOST,
+    (MqttSection, "client_id"): Words(r"^[!-~]{1,128}$", "write visible ASCII characters, at most 128"),
+    (AuditSection, "origin"): Words(
+        r"^[!-*,-~]{1,255}$", "write something like plant-a.example/gw-1, without spaces and `+`"
+    ),
+    (Tag, "name"): Words(
+        r"^[a-z0-9_.-]{1,128}$", "write small letters, digits, `_`, `.` and `-`, at most 128"
+    ),
+    (Tag, "asset"): NAME,
+    (Tag, "release"): NAME,
+}
+"Texts."

@@ -1,0 +1,180 @@
+"""What the parts of a configuration must mean together. Each check is a row of CHECKS.
+
+A shape can be right and the sense wrong: a unit mapped to a device nobody declared, two listeners on one
+address, a topic that leaves the tag out. Every fault says what to do; what is allowed but worth knowing is a
+warning, which `dmz-gateway check` prints. Tags have a module of their own, and so have files.
+"""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from string import Formatter
+
+from gateway.config.document import Trail
+from gateway.config.draft import Draft
+from gateway.config.settings import CollectorSection, HttpsSection, Listener, MqttSection, Zone
+from gateway.model.asset import Asset, Tag
+
+RESERVED_UNITS = range(248, 255)
+"Application Protocol V1.1b3 §4.1, Serial Line V1.02 §2.2: reserved, no device has them."
+
+Cost = Callable[[Asset, Sequence[Tag], int], float]
+"Polls a second that an asset's tags cost it with a merge gap: `publish.poll_plan.asset_cost`."
+
+TOPIC_FIELDS = frozenset({"path", "tag", "asset", "site", "gateway"})
+STATUS_FIELDS = frozenset({"site", "gateway"})
+
+
+def names(draft: Draft) -> None:
+    """Names are how policy, records and people tell things apart: one name, one thing."""
+    for section in ("zones", "listeners", "assets", "tags"):
+        first = draft.names(section)
+        items = draft.document.get((section,))
+        for number in range(len(items) if isinstance(items, list) else 0):
+            trail = (section, number, "name")
+            name = draft.document.get(trail)
+            if isinstance(name, str) and first[name] != trail:
+                at = draft.document.where(first[name])
+                what = f"{name} is taken: two {section} cannot have one name ({at})"
+                draft.fault(trail, what, "rename one of them")
+
+
+def zones(draft: Draft) -> None:
+    """Everything that names a zone names one that is declared."""
+    known = draft.names("zones")
+    parts: list[tuple[Trail, Listener | Asset | HttpsSection]]
+    parts = [*draft.each(Listener), *draft.each(Asset), *draft.each(HttpsSection)]
+    for trail, part in parts:
+        if part.zone not in known:
+            _unknown(draft, (*trail, "zone"), "zone", part.zone, known)
+
+
+def units(draft: Draft) -> None:
+    """Unit maps name assets that are declared; no device is asked under a reserved number."""
+    known = draft.names("assets")
+    for trail, listener in draft.each(Listener):
+        for unit, name in listener.units.items():
+            if name not in known:
+                _unknown(draft, (*trail, "units", str(unit)), "asset", name, known)
+    for trail, asset in draft.each(Asset):
+        if asset.unit in RESERVED_UNITS:
+            draft.fault((*trail, "unit"), f"unit {asset.unit} is reserved", "write 1 to 247, or 255")
+
+
+def addresses(draft: Draft) -> None:
+    """Two listeners cannot have one address, and a wildcard has them all."""
+    taken: list[tuple[str, int, str, Trail]] = []
+    servers: list[tuple[Trail, str, str, int]] = [
+        *((trail, f"listener {part.name}", part.host, part.port) for trail, part in draft.each(Listener)),
+        *((trail, "the HTTPS API", part.host, part.port) for trail, part in draft.each(HttpsSection)),
+    ]
+    for trail, name, host, port in servers:
+        for other_host, other_port, other, at in taken:
+            if port == other_port and (host == other_host or _everywhere(host) or _everywhere(other_host)):
+                what = f"{name} has the address of {other} ({host}:{port}), at {draft.document.where(at)}"
+                draft.fault((*trail, "port"), what, "give one of them another port")
+        taken.append((host, port, name, trail))
+        if not _loopback(host):
+            draft.warn((*trail, "host"), f"{name} can be reached from outside this machine: {host}:{port}")
+
+
+def own_certificates(draft: Draft) -> None:
+    """A certificate of its own needs the key that belongs to it."""
+    parts: list[tuple[Trail, Listener | HttpsSection]] = [*draft.each(Listener), *draft.each(HttpsSection)]
+    for trail, part in parts:
+        if (part.certificate is None) != (part.key is None):
+            here, missing = ("key", "certificate") if part.certificate is None else ("certificate", "key")
+            draft.fault((*trail, here), f"{here} without {missing}", f"add {missing}, or remove {here}")
+
+
+def revocation(draft: Draft) -> None:
+    """Two ways to configure CRLs that are legal and seldom meant."""
+    for trail, zone in draft.each(Zone):
+        if zone.crl_required and not zone.crls:
+            draft.warn(trail, f"nobody gets into zone {zone.name}: it has no CRL", "add crls: […]")
+        elif not zone.crl_required:
+            draft.warn((*trail, "crl_required"), f"a revoked certificate may get into zone {zone.name}")
+
+
+def topics(draft: Draft) -> None:
+    """MQTT topics are made of fields that exist, and differ from tag to tag."""
+    for trail, mqtt in draft.each(MqttSection):
+        for key, template, known in (
+            ("topic", mqtt.topic, TOPIC_FIELDS),
+            ("status_topic", mqtt.status_topic, STATUS_FIELDS),
+        ):
+            _topic(draft, (*trail, key), template, known)
+        if not {"path", "tag"} & set(_fields(mqtt.topic) or ()):
+            draft.fault((*trail, "topic"), "all tags would share one topic", "use {path} or {tag} in it")
+        if mqtt.refresh_s >= mqtt.expiry_s:
+            what = f"values expire after {mqtt.expiry_s} s and are refreshed only every {mqtt.refresh_s:g} s"
+            draft.fault((*trail, "refresh"), what, "make expiry at least twice refresh")
+
+
+def budgets(draft: Draft, cost: Cost) -> None:
+    """No asset is polled more often than it can bear. Tags at fault count nothing: no figure is too high."""
+    collector = next((part for _, part in draft.each(CollectorSection)), CollectorSection())
+    if not collector.enabled:
+        return
+    tags: dict[str, list[Tag]] = {}
+    for _, tag in draft.each(Tag):
+        tags.setdefault(tag.asset, []).append(tag)
+    for trail, asset in draft.each(Asset):
+        figure, budget = cost(asset, tags.get(asset.name, ()), collector.merge_gap), asset.polls_per_s
+        if figure > budget:
+            draft.fault(
+                (*trail, "polls_per_s"),
+                f"polling {asset.name} takes {figure:.4g} polls a second; its budget is {budget:.4g}",
+                "poll its tags less often, declare the registers between them so that they merge,"
+                f" or raise polls_per_s to {figure:.4g}",
+            )
+
+
+CHECKS: tuple[Callable[[Draft], None], ...] = (
+    names,
+    zones,
+    units,
+    addresses,
+    own_certificates,
+    revocation,
+    topics,
+)
+
+
+def _unknown(draft: Draft, trail: Trail, kind: str, name: str, known: dict[str, Trail]) -> None:
+    known_names = ", ".join(sorted(known)[:20]) or "none"
+    draft.fault(trail, f"there is no {kind} {name}", f"declare it, or write one of: {known_names}")
+
+
+def _everywhere(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _fields(template: str) -> list[str] | None:
+    """The names in braces; None where the braces do not match."""
+    try:
+        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError:
+        return None
+
+
+def _topic(draft: Draft, trail: Trail, template: str, known: frozenset[str]) -> None:
+    fields = _fields(template)
+    choices = ", ".join(f"{{{field}}}" for field in sorted(known))
+    if fields is None:
+        draft.fault(trail, f"the braces in {template} do not match", f"fields are {choices}")
+        return
+    for field in fields:
+        if field not in known:
+            draft.fault(trail, f"a topic has no field {{{field}}}", f"fields are {choices}")
+    if set(template) & set("+#\0") or template.startswith(("$", "/")) or not template:
+        draft.fault(trail, f"{template} is not a topic to publish to", "write no + or #, and no $ or / first")

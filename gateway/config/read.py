@@ -1,0 +1,80 @@
+"""From the file to Settings: text, shape, types, meaning, files; every fault of every step in one go."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.config import meaning
+from gateway.config.document import Document, open_document
+from gateway.config.draft import Draft
+from gateway.config.files import files
+from gateway.config.points import tags
+from gateway.config.schema import ELSEWHERE
+from gateway.config.settings import Settings
+from gateway.model.errors import ConfigError, Fault
+
+
+class Reading(Struct, frozen=True):
+    """What came of reading a file: settings, or why there are none."""
+
+    settings: Settings | None
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+    document: Document | None = None
+    "Where everything stands; None where the file is no YAML document at all."
+
+
+def read(path: Path, cost: meaning.Cost | None = None) -> Settings:
+    """The settings in a file. Raises ConfigError with every fault.
+
+    Give `cost` to refuse assets that would be polled beyond their budget: how polls are planned is known
+    two floors above.
+    """
+    reading = look(path, cost)
+    if reading.settings is None:
+        raise ConfigError(list(reading.faults))
+    return reading.settings
+
+
+def look(path: Path, cost: meaning.Cost | None = None) -> Reading:
+    """The settings in a file, or every fault, and the warnings either way. Never raises."""
+    try:
+        document = open_document(path, path.name)
+    except ConfigError as error:
+        return Reading(None, tuple(error.faults), ())
+    _include(document, path.parent)
+    draft = Draft(document, path.parent)
+    for check in (*meaning.CHECKS, tags, files):
+        check(draft)
+    if cost is not None:
+        meaning.budgets(draft, cost)
+    faults = _in_order(draft.faults, path.name)
+    return Reading(None if faults else draft.settings, faults, _in_order(draft.warnings, path.name), document)
+
+
+def _include(document: Document, folder: Path) -> None:
+    """Lists that live in a file of their own. One level deep: that file cannot name another."""
+    for key in sorted(ELSEWHERE):
+        name = document.get((key,))
+        if not isinstance(name, str) or not name:
+            continue
+        if not (folder / name).is_file():
+            missing = f"{name} is not a file", "correct the name; it is relative to the folder of this file"
+            document.faults.append(Fault(document.where((key,)), *missing))
+            document.spoiled.add((key,))
+            continue
+        try:
+            document.graft(key, open_document(folder / name, name))
+        except ConfigError as error:
+            document.faults += error.faults
+            document.spoiled.add((key,))
+
+
+def _in_order(faults: list[Fault], main: str) -> tuple[Fault, ...]:
+    """By file, the main one first, and line; each once."""
+
+    def order(fault: Fault) -> tuple[bool, str, int]:
+        name, _, line = fault.where.rpartition(":")
+        return name != main, name, int(line)
+
+    return tuple(sorted(dict.fromkeys(faults), key=order))

@@ -1,0 +1,1 @@
+"""Cases told once, for every layer that can check them."""

@@ -139,7 +139,7 @@ class Collector:
     def replace(
         self, polls: Sequence[Poll], places: Mapping[str, Place], plants: Mapping[str, Plant]
     ) -> None:
-        """Another plan; answers to what the old one asked are dropped. Polls of an asset without link are not made."""
+        """Another plan; answers to what the old one asked are dropped. No link, no polls."""
         for device in self._devices.values():
             for polling in device.polls:
                 polling.gone = True

@@ -36,9 +36,10 @@ RECEIVE_MAXIMUM = 65_535
 CONNECT_S = 5.0
 "How long TCP, TLS and CONNACK may take, each."
 KEEPALIVE_S = 10
-"A broker that says nothing for one and a half of these sends our will; one that does not answer a ping is left."
+"""A broker that hears nothing for one and a half of these sends our will (MQTT 5.0 §3.1.2.10); one
+that does not answer a ping within one is left."""
 ACK_S = 10.0
-"How long a PUBACK may take; then the connection is given up, since what else is in it cannot be trusted either."
+"How long a PUBACK may take; then the connection is given up with all that is in it."
 TICK_S = 1.0
 "How often keep-alive and overdue PUBACKs are looked at."
 FAILURE = 0x80
@@ -90,6 +91,7 @@ class MqttConnection:
         self._timer: asyncio.TimerHandle | None = None
         self._connack: asyncio.Future[ReasonCode] = self._loop.create_future()
         self._window = 0
+        self._room = asyncio.Event()
         self.closed: asyncio.Future[str] = self._loop.create_future()
         "Done with the reason when the connection is over."
         client = self._client = Client(
@@ -152,7 +154,10 @@ class MqttConnection:
         return True
 
     async def deliver(self, message: Message) -> Delivery:
-        """Send one message and wait for its PUBACK."""
+        """Send one message as soon as there is room, and wait for its PUBACK."""
+        while not self.free and not self.closed.done():
+            self._room.clear()
+            await self._room.wait()
         done: asyncio.Future[Delivery] = self._loop.create_future()
 
         def told(delivery: Delivery) -> None:
@@ -244,6 +249,7 @@ class MqttConnection:
         told = self._told.pop(mid, None)
         if told is not None:
             told[0](Delivery(code.value, str(code)))
+            self._room.set()
             self._ready()
 
     def _on_disconnect(
@@ -274,6 +280,7 @@ class MqttConnection:
         orphans, self._told = self._told, {}
         for told, _ in orphans.values():
             told(Delivery(None, why))
+        self._room.set()
         self._ready()
 
 

@@ -77,12 +77,12 @@ def payload(released: Released, tag: Tag) -> bytes:
 
 
 def message(released: Released, tag: Tag, *, topic: str, gateway: str, expiry_s: int) -> Message:
-    """The message of a sample, before policy was asked: `with_decision` adds who allowed it."""
+    """The message of a sample, before policy was asked: `decided` adds what allowed it."""
     return Message(topic=topic, payload=payload(released, tag), expiry_s=expiry_s, user=(("gw", gateway),))
 
 
 def decided(message: Message, *, revision: str, evaluation: str) -> tuple[tuple[str, str], ...]:
-    """The user properties of a message that policy allowed: who sends it, under which rules, by which answer."""
+    """The user properties of an allowed message: who sends it, under which rules, by which answer."""
     return (*message.user, ("policy-rev", revision), ("decision-id", evaluation))
 
 

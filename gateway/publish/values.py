@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
-from gateway.model.asset import Tag
+from gateway.model.asset import Asset, Tag
 from gateway.model.moment import Now
 from gateway.model.sample import Quality, Sample, Value
 from gateway.wire.modbus import points
@@ -58,17 +58,20 @@ class Subscription:
 class Values:
     """Tags and the latest sample of each. Implements `wire.modbus.meaning.LastValues`."""
 
-    def __init__(self, tags: Iterable[Tag], now: Now) -> None:
+    def __init__(self, tags: Iterable[Tag], assets: Iterable[Asset], now: Now) -> None:
         self.tags: dict[str, Tag] = {}
+        self.kinds: dict[str, str] = {}
+        "The kind of each asset: policy asks for it beside the name."
         self.names: tuple[str, ...] = ()
         "All names, sorted: the order of pages."
         self._samples: dict[str, Sample] = {}
         self._subscriptions: list[Subscription] = []
-        self.replace(tags, now)
+        self.replace(tags, assets, now)
 
-    def replace(self, tags: Iterable[Tag], now: Now) -> None:
-        """Another tag list. A tag that is defined as before keeps its sample; all others start at `restart`."""
+    def replace(self, tags: Iterable[Tag], assets: Iterable[Asset], now: Now) -> None:
+        """Other tags and assets. A tag defined as before keeps its sample; others start at `restart`."""
         before, samples = self.tags, self._samples
+        self.kinds = {asset.name: asset.kind for asset in assets}
         self.tags = {tag.name: tag for tag in tags}
         self.names = tuple(sorted(self.tags))
         self._samples = {

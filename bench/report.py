@@ -44,8 +44,7 @@ def compare(
 
 def print_json(rows: Sequence[Row], to: TextIO) -> None:
     """One JSON object a line."""
-    for row in rows:
-        to.write(msgspec.json.encode(row).decode() + "\n")
+    to.writelines(msgspec.json.encode(row).decode() + "\n" for row in rows)
 
 
 def print_table(rows: Sequence[Row], to: TextIO) -> None:

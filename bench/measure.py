@@ -1,0 +1,324 @@
+"""The benches: which load each puts on which subject, and which rows come of it.
+
+| bench       | load                                                                             |
+|-------------|----------------------------------------------------------------------------------|
+| mixed-N     | N connections, closed loop, 1 % writes, policy reloads during the window         |
+| paced-N     | the same mix at half the slower subject's rate of mixed-N, no reload             |
+| reload-16   | the same pace at 16 connections with a policy reload in the window               |
+| defaults-64 | mixed-64 to assets that allow one connection and one request in flight           |
+| writes-64   | writes only, 64 in flight: each is durable in the journal before the plant sees it |
+| idle-1000   | memory of a thousand connections that ask nothing                                |
+
+Every answer of every run is judged by the load generator, and when a subject has been stopped the plant's own
+count must equal what was sent: nothing lost, nothing done twice.
+"""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from bench import subjects
+from bench.certificates import Pki
+from bench.programs import BenchError, Cores, Load, Plant, Result, Where
+from bench.report import Row, compare
+from bench.site import DEFAULT, WIDE, Links, Site
+
+PEER = "haproxy"
+GATEWAY = "gateway"
+DIRECT = "direct"
+BENCHES = ("mixed", "paced", "reload", "defaults", "writes", "idle")
+BUSY = 0.95
+"Requests a second mean something only where the subject's core was at least this busy."
+IDLE = 1000
+BUSY_ANSWERS = frozenset({"exception_06"})
+"""What a client may get around a policy reload: a permit dies with its bundle (guard/permit.py), so a request
+that waits at that moment is answered 'busy'. Never more than one for each connection and reload."""
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What was asked for on the command line."""
+
+    seconds: float = 10.0
+    warmup: float = 1.0
+    connections: tuple[int, ...] = (1, 16, 64)
+    only: tuple[str, ...] = ("mixed", "paced", "reload", "defaults", "writes")
+    subjects: tuple[str, ...] = (PEER, GATEWAY)
+    assets: int = 200
+    reloads: int = 1
+
+
+class Running:
+    """One subject that is up, with its plant behind it."""
+
+    def __init__(self, name: str, where: Where, site: Site | None, load: Load, options: Options) -> None:
+        self.name = name
+        self.where = where
+        self._site = site
+        self._load = load
+        self._options = options
+        self.reads = 0
+        self.writes = 0
+        self.refused = 0
+
+    def run(self, connections: int, *, rate: float = 0.0, writes: float = 0.01, reloads: int = 0) -> Result:
+        """One window; BenchError where an answer was wrong or missing."""
+        if self._site is None:
+            reloads = 0
+        options = self._options
+        result = self._load.run(
+            self.where,
+            f"-connections={connections}",
+            f"-seconds={options.seconds}",
+            f"-warmup={options.warmup}",
+            f"-rate={rate}",
+            f"-writes={writes}",
+            measuring=self._reloading(reloads) if reloads else None,
+        )
+        self._judge(result, connections * reloads)
+        return result
+
+    def hold(self, connections: int) -> float:
+        """KiB of resident memory that one idle connection takes."""
+        before = _resident_kib(self.where)
+        holding = self._load.hold(self.where, connections)
+        self.reads += connections
+        after = _resident_kib(self.where)
+        assert holding.stdin is not None
+        assert holding.stdout is not None
+        holding.stdin.close()
+        holding.wait()
+        holding.stdout.close()
+        return (after - before) / connections
+
+    def _reloading(self, reloads: int) -> Callable[[], None]:
+        site = self._site
+        assert site is not None
+        period = self._options.seconds / (reloads + 1)
+
+        def begin() -> None:
+            for n in range(1, reloads + 1):
+                timer = threading.Timer(n * period, site.reload_policy)
+                timer.daemon = True
+                timer.start()
+
+        return begin
+
+    def _judge(self, result: Result, most_busy: int) -> None:
+        self.reads += result.sent_reads
+        self.writes += result.sent_writes
+        refused = sum(result.errors.values())
+        self.refused += refused
+        if not refused and not result.unanswered and result.requests:
+            return
+        if set(result.errors) <= BUSY_ANSWERS and refused <= most_busy and not result.unanswered:
+            return
+        raise BenchError(
+            f"{self.name}: {result.errors or 'no error'}, {result.unanswered} unanswered of "
+            f"{result.requests}; the first: {result.sample or '-'}"
+        )
+
+
+class Bench:
+    """One run of everything that was asked for."""
+
+    def __init__(self, folder: Path, options: Options, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._options = options
+        self._say = say
+        self._cores = Cores.pick()
+        self._pki = Pki(folder / "pki")
+        self._load = Load(self._pki, self._cores, options.assets)
+        self._sessions = 0
+
+    def rows(self) -> Iterator[list[Row]]:
+        """The rows, bench after bench."""
+        only, options = self._options.only, self._options
+        rates: dict[int, float] = {}
+        if {"mixed", "paced", "reload"} & set(only):
+            cells: dict[str, list[Result]] = {}
+            for subject in options.subjects:
+                with self.up(subject) as running:
+                    cells[subject] = [
+                        self._noted(running, f"mixed-{n}", reloads=options.reloads, connections=n)
+                        for n in options.connections
+                    ]
+            for place, n in enumerate(options.connections):
+                results = {subject: cells[subject][place] for subject in options.subjects}
+                rates[n] = min(r.requests / r.seconds for r in results.values()) / 2
+                yield _closed_rows(f"mixed-{n}", results)
+        if "paced" in only:
+            yield from self._paced(rates)
+        if "reload" in only and GATEWAY in options.subjects:
+            yield self._reload(rates)
+        if "defaults" in only:
+            yield _closed_rows("defaults-64", self._each("defaults-64", links=DEFAULT))
+        if "writes" in only and GATEWAY in options.subjects:
+            with self.up(GATEWAY) as running:
+                yield _write_rows(self._noted(running, "writes-64", connections=64, writes=1.0))
+        if "idle" in only:
+            held = {}
+            for subject in options.subjects:
+                with self.up(subject) as running:
+                    self._say(f"{subject}: idle-{IDLE}")
+                    held[subject] = running.hold(IDLE)
+            yield compare(f"idle-{IDLE}", "memory_per_connection", "KiB", held, PEER)
+
+    @contextmanager
+    def up(self, subject: str, links: Links = WIDE, wrapper: tuple[str, ...] = ()) -> Iterator[Running]:
+        """Start a plant and a subject before it; stop both, and compare what was sent with what arrived."""
+        self._sessions += 1
+        folder = self._folder / f"{self._sessions:02}-{subject}"
+        plant = Plant(self._cores.load)
+        running: Running | None = None
+        try:
+            if subject == GATEWAY:
+                port = subjects.free_port()
+                site = Site(
+                    folder / "site",
+                    self._pki,
+                    port=port,
+                    plant=plant.port,
+                    assets=self._options.assets,
+                    links=links,
+                )
+                with subjects.gateway(folder, site, port, self._cores, wrapper) as where:
+                    yield (running := Running(subject, where, site, self._load, self._options))
+            elif subject == PEER:
+                with subjects.haproxy(folder, self._pki, self._cores, plant.port) as where:
+                    yield (running := Running(subject, where, None, self._load, self._options))
+            else:
+                where = Where(plant.port, tls=False)
+                yield (running := Running(subject, where, None, self._load, self._options))
+        finally:
+            seen = plant.stop()
+        if running is not None:
+            _compare_counts(running, seen)
+
+    def _noted(
+        self,
+        running: Running,
+        bench: str,
+        *,
+        connections: int,
+        rate: float = 0.0,
+        writes: float = 0.01,
+        reloads: int = 0,
+    ) -> Result:
+        begun = time.monotonic()
+        result = running.run(connections, rate=rate, writes=writes, reloads=reloads)
+        self._say(
+            f"{running.name}: {bench}: {result.requests / result.seconds:,.0f} requests/s, "
+            f"{result.tls}, {time.monotonic() - begun:.0f} s"
+        )
+        return result
+
+    def _each(self, bench: str, links: Links) -> dict[str, Result]:
+        """64 connections, the mix, on each subject."""
+        results = {}
+        for subject in self._options.subjects:
+            with self.up(subject, links) as running:
+                results[subject] = self._noted(running, bench, connections=64)
+        return results
+
+    def _paced(self, rates: dict[int, float]) -> Iterator[list[Row]]:
+        everyone = (*self._options.subjects, DIRECT)
+        cells: dict[int, dict[str, Result]] = {n: {} for n in rates}
+        for subject in everyone:
+            with self.up(subject) as running:
+                for n, rate in rates.items():
+                    cells[n][subject] = self._noted(running, f"paced-{n}", connections=n, rate=rate)
+        for n, results in cells.items():
+            yield _paced_rows(f"paced-{n}", results)
+
+    def _reload(self, rates: dict[int, float]) -> list[Row]:
+        n = 16 if 16 in rates else max(rates)
+        bench = f"reload-{n}"
+        with self.up(GATEWAY) as running:
+            result = self._noted(running, bench, connections=n, rate=rates[n], reloads=1)
+        assert result.latency_us is not None
+        return [
+            Row(bench, GATEWAY, "p50", result.latency_us.p50, "us"),
+            Row(bench, GATEWAY, "p99", result.latency_us.p99, "us"),
+            Row(bench, GATEWAY, "longest", result.latency_us.max, "us"),
+        ]
+
+
+def _cpu_us(result: Result) -> float:
+    return result.cpu_s / result.requests * 1e6
+
+
+def _steady_us(result: Result) -> float:
+    """Median of the half seconds: what a request costs between reloads."""
+    each = [s.cpu_s / s.requests * 1e6 for s in result.slices or () if s.requests]
+    return statistics.median(each) if each else _cpu_us(result)
+
+
+def _closed_rows(bench: str, results: dict[str, Result]) -> list[Row]:
+    busy = {name: r.cpu_s / r.seconds for name, r in results.items()}
+    full = all(share >= BUSY for share in busy.values())
+    latencies = {name: r.latency_us for name, r in results.items() if r.latency_us is not None}
+    return [
+        *compare(bench, "cpu_per_request", "us", {n: _cpu_us(r) for n, r in results.items()}, PEER),
+        *compare(bench, "cpu_between_reloads", "us", {n: _steady_us(r) for n, r in results.items()}, PEER),
+        *compare(bench, "core_busy", "share", busy, PEER, comparable=False),
+        *compare(
+            bench,
+            "requests",
+            "1/s",
+            {n: r.requests / r.seconds for n, r in results.items()},
+            PEER,
+            comparable=full,
+        ),
+        *compare(bench, "p50", "us", {n: p.p50 for n, p in latencies.items()}, PEER),
+        *compare(bench, "p99", "us", {n: p.p99 for n, p in latencies.items()}, PEER),
+    ]
+
+
+def _paced_rows(bench: str, results: dict[str, Result]) -> list[Row]:
+    p50 = {n: r.latency_us.p50 for n, r in results.items() if r.latency_us is not None}
+    p99 = {n: r.latency_us.p99 for n, r in results.items() if r.latency_us is not None}
+    floor = p99.get(DIRECT, 0.0)
+    added = {n: value - floor for n, value in p99.items() if n != DIRECT}
+    rate = {n: r.requests / r.seconds for n, r in results.items()}
+    return [
+        *compare(bench, "requests", "1/s", rate, PEER, comparable=False),
+        *compare(bench, "p50", "us", p50, PEER),
+        *compare(bench, "p99", "us", p99, PEER),
+        *compare(bench, "added_p99", "us", added, PEER),
+    ]
+
+
+def _write_rows(result: Result) -> list[Row]:
+    assert result.write_latency_us is not None
+    bench = "writes-64"
+    return [
+        Row(bench, GATEWAY, "durable_writes", round(result.writes / result.seconds, 1), "1/s"),
+        Row(bench, GATEWAY, "cpu_per_request", round(_cpu_us(result), 3), "us"),
+        Row(bench, GATEWAY, "core_busy", round(result.cpu_s / result.seconds, 3), "share"),
+        Row(bench, GATEWAY, "p50", result.write_latency_us.p50, "us"),
+        Row(bench, GATEWAY, "p99", result.write_latency_us.p99, "us"),
+    ]
+
+
+def _compare_counts(running: Running, seen: dict[str, int]) -> None:
+    sent = running.reads + running.writes - running.refused
+    arrived = seen["reads"] + seen["writes"]
+    if sent != arrived or seen["refused"] or seen["writes"] > running.writes:
+        raise BenchError(
+            f"{running.name}: {sent} requests were sent and answered ({running.writes} writes), "
+            f"the plant carried out {arrived} ({seen['writes']} writes) and refused {seen['refused']}"
+        )
+
+
+def _resident_kib(where: Where) -> int:
+    total = 0
+    for pid in where.pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                total += int(line.split()[1])
+    return total

@@ -46,12 +46,13 @@ class Children:
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> int:
-        """Start a child; its process id."""
+    def start(self, name: str, folder: Path, *command: str, env: Mapping[str, str] | None = None) -> int:
+        """Start a child in a folder; its process id."""
         parent = os.getpid()
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command,
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

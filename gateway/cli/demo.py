@@ -1,0 +1,85 @@
+"""dmz-gateway demo: a simulated plant, a broker and the gateway in a folder of their own, to try or to tour."""
+
+import argparse
+import importlib.util
+import json
+import signal
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from gateway.model.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.demo.world import World
+
+LOOK_S = 0.25
+"How often it is looked whether a child has ended."
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `demo`."""
+    command = commands.add_parser("demo", help="a simulated plant and a gateway, to try")
+    command.add_argument(
+        "--tour", action="store_true", help="walk through it; exit 0 only if every step held"
+    )
+    command.add_argument("--require", choices=["mqtt"], help="fail where this part cannot be shown")
+    command.add_argument("--keep", type=Path, metavar="DIR", help="use this folder, and leave it there")
+    command.add_argument("--json", action="store_true", help="for programs: facts, or one object a step")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo until Ctrl-C (exit 0), or the tour (exit 1 if a step did not hold)."""
+    if importlib.util.find_spec("pymodbus") is None:
+        raise GatewayError("the demo's plant needs pymodbus: install dmz-gateway[demo]")
+    from gateway.demo.children import Janitor  # noqa: PLC0415 # other commands load no demo
+    from gateway.demo.world import World  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    janitor = None
+    if args.keep:
+        folder = args.keep.resolve()
+        if folder.exists() and any(folder.iterdir()):
+            raise GatewayError(f"{folder} is not empty, and nothing is overwritten")
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="dmz-demo-"))
+        janitor = Janitor(folder)
+    world = World(folder)
+    try:
+        return _show(world, args)
+    except KeyboardInterrupt:
+        return 130 if args.tour else 0
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # whoever presses Ctrl-C twice still gets a clean end
+        world.stop()
+        if janitor:
+            janitor.sweep()
+
+
+def _show(world: "World", args: argparse.Namespace) -> int:
+    from gateway.demo.say import what_to_try  # noqa: PLC0415
+    from gateway.demo.tour import tour  # noqa: PLC0415
+
+    if world.broker is None:
+        if args.require == "mqtt":
+            raise GatewayError("mosquitto is not installed, and --require mqtt was given")
+        if not args.json:
+            print("skipped: MQTT (no mosquitto is installed)")
+    world.build()
+    world.start()
+    if args.tour:
+        return tour(world, as_json=args.json)
+    print(json.dumps(world.facts()) if args.json else what_to_try(world), flush=True)
+    while True:
+        time.sleep(LOOK_S)
+        for name in world.children.ended():
+            raise GatewayError(f"{name} ended by itself:\n{world.children.log(name)[-2000:]}")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,238 @@
+"""A world for the demo: its folder, its plant, its broker, and the real gateway, as child processes.
+
+DIR/demo.json       where everything is: ports, process ids, certificates (what outside scripts read)
+DIR/gateway.yaml    the gateway's configuration       DIR/policies/   its policy, to be edited while it runs
+DIR/pki/            the throw-away authorities        DIR/data/       the gateway's data folder
+DIR/logs/           what every child said             DIR/seen/       what each device received, but reads
+"""
+
+import getpass
+import http.client
+import importlib.resources
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from string import Template
+from typing import Any, TypeVar
+
+from gateway.demo import certificates, client
+from gateway.demo.children import Children
+from gateway.demo.plant import DEVICES
+from gateway.model.errors import GatewayError
+from gateway.shipped import folder as shipped
+
+T = TypeVar("T")
+
+START_S = 60.0
+"How long a child may take to be ready. Generous: on a busy machine importing takes seconds."
+
+POLL_S = 0.05
+
+PORTS = ("modbus", "https", "broker", *DEVICES)
+
+CLIENTS = {"hmi-1": "plant", "view-1": "plant", "bare-1": "plant", "historian-1": "it"}
+"Who plays a part -> the zone that certified it."
+
+
+class DemoError(GatewayError):
+    """The demo cannot run, and why."""
+
+
+def until(what: str, within_s: float, look: Callable[[], T | None]) -> T:
+    """Look again and again until something is seen; DemoError with `what` once the time is over."""
+    deadline = time.monotonic() + within_s
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {within_s:.0f} s in vain: {what}")
+        time.sleep(POLL_S)
+
+
+def mosquitto() -> str | None:
+    """Path of the broker, where one is installed (Debian keeps it in sbin)."""
+    return shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+class World:
+    """A demo in a folder. `build` writes the files, `start` brings it to life, `stop` ends it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pki = folder / "pki"
+        self.config = folder / "gateway.yaml"
+        self.policies = folder / "policies"
+        self.data = folder / "data"
+        self.ports: dict[str, int] = {}
+        self.broker = mosquitto()
+        self.children = Children(folder / "logs")
+        self._pids: dict[str, int] = {}
+
+    @property
+    def ca(self) -> Path:
+        """What clients verify servers by."""
+        return self.pki / "root" / "ca.pem"
+
+    def certificate(self, name: str) -> tuple[Path, Path]:
+        """Chain and key of somebody of the cast."""
+        issued = self.pki / CLIENTS[name] / "issued"
+        return issued / f"{name}.pem", issued / f"{name}.key"
+
+    def seen(self, device: str) -> list[bytes]:
+        """Every packet that a device received since the start, other than single plain reads."""
+        text = (self.folder / "seen" / device).read_text(encoding="utf-8")
+        return [bytes.fromhex(json.loads(line)["hex"]) for line in text.splitlines()]
+
+    def build(self) -> None:
+        """Write every file that the children need. The folder holds keys: mode 0700."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.chmod(0o700)
+        for sub in ("logs", "seen"):
+            (self.folder / sub).mkdir()
+        certificates.make(self.pki, datetime.now(UTC))
+        shutil.copytree(shipped("policies"), self.policies)
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        names = {name.removesuffix("-1"): str(port) for name, port in self.ports.items()}
+        names["user"] = getpass.getuser()
+        self.config.write_text(_filled("gateway.yaml", names), encoding="utf-8")
+        if self.broker:
+            with self.config.open("a", encoding="utf-8") as file:
+                file.write(_filled("mqtt.yaml", names))
+            (self.folder / "mosquitto.conf").write_text(_filled("mosquitto.conf", names), encoding="utf-8")
+            (self.folder / "broker.acl").write_text(_filled("broker.acl", names), encoding="utf-8")
+            (self.folder / "broker.acl").chmod(0o600)
+            anchor = (self.pki / "it" / "anchors.pem").read_bytes()
+            (self.folder / "broker-clients.pem").write_text(certificates.trusted_for_clients(anchor))
+
+    def start(self) -> None:
+        """Start the plant, the broker and the gateway, and wait until values have come through."""
+        for device in DEVICES:
+            self.start_device(device)
+        if self.broker:
+            self._start("broker", self.broker, "-c", "mosquitto.conf")
+            self._listening("broker")
+        self._start("gateway", sys.executable, "-m", "gateway", "run", "-c", str(self.config))
+        self._wait("gateway", "the gateway is not ready", self._ready)
+        self._write_facts()
+
+    def start_device(self, device: str) -> None:
+        """Switch a device on."""
+        port, seen = str(self.ports[device]), str(self.folder / "seen" / device)
+        command = [sys.executable, "-m", "gateway.demo.plant", device, "--port", port, "--seen", seen]
+        self._start(device, *command)
+        self._listening(device)
+
+    def stop_device(self, device: str) -> None:
+        """Switch a device off."""
+        self.children.stop(device)
+
+    def stop(self) -> None:
+        """End everything that runs."""
+        self.children.stop_all()
+
+    def get(self, path: str, who: str | None = "historian-1") -> tuple[int, Any]:
+        """Status and JSON body of a GET as somebody of IT; ssl.SSLError or OSError where refused."""
+        pair = self.certificate(who) if who else (None, None)
+        tls = client.context(self.ca, *pair)
+        tls.check_hostname = True
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.ports["https"], timeout=client.TIMEOUT_S, context=tls
+        )
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        with suppress(json.JSONDecodeError):
+            return response.status, json.loads(body)
+        return response.status, body.decode()
+
+    def facts(self) -> dict[str, Any]:
+        """Where everything is, for people and for scripts that know nothing of this program."""
+        shown = {name: self.certificate(name) for name in CLIENTS}
+        return {
+            "folder": str(self.folder),
+            "python": sys.executable,
+            "config": str(self.config),
+            "data": str(self.data),
+            "policies": str(self.policies),
+            "pki": str(self.pki),
+            "ca": str(self.ca),
+            "certificates": {
+                name: {"certificate": str(pair[0]), "key": str(pair[1])} for name, pair in shown.items()
+            },
+            "ports": self.ports,
+            "pids": self._pids,
+            "mqtt": self.broker is not None,
+        }
+
+    def _start(self, name: str, *command: str) -> None:
+        root = str(Path(__file__).resolve().parent.parent.parent)
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        self._pids[name] = self.children.start(name, self.folder, *command, env={"PYTHONPATH": path})
+
+    def _wait(self, name: str, what: str, look: Callable[[], T | None]) -> T:
+        """`until`, but a child that has ended is not waited for."""
+
+        def alive() -> T | None:
+            if name in self.children.ended():
+                raise DemoError(f"{name} ended at start:\n{self.children.log(name)}")
+            return look()
+
+        try:
+            return until(what, START_S, alive)
+        except DemoError as error:
+            if name in self.children.ended():
+                raise
+            raise DemoError(f"{error}\n{self.children.log(name)}") from None
+
+    def _listening(self, name: str) -> None:
+        def look() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", self.ports[name]), timeout=1).close()
+            except OSError:
+                return False
+            return True
+
+        self._wait(name, f"{name} does not listen", look)
+
+    def _ready(self) -> bool:
+        """Whether the gateway says so, and every tag has a good value."""
+        try:
+            if self.get("/readyz")[0] != 200:
+                return False
+            status, listed = self.get("/api/v1/tags")
+        except OSError:
+            return False
+        return status == 200 and all(tag.get("quality") == "good" for tag in listed["tags"])
+
+    def _write_facts(self) -> None:
+        part = self.folder / "demo.json.part"
+        part.write_text(json.dumps(self.facts(), indent=2) + "\n", encoding="utf-8")
+        part.rename(self.folder / "demo.json")
+
+
+def _filled(name: str, values: dict[str, str]) -> str:
+    template = importlib.resources.files("gateway.demo").joinpath("templates", name)
+    return Template(template.read_text(encoding="utf-8")).substitute(values)

@@ -73,7 +73,7 @@ def within_budget(asset: Asset, polls: Iterable[Poll]) -> bool:
 
 
 def _order(tag: Tag) -> tuple[int, str, int, int, str]:
-    """By period, table and address; of two that start together the longer first, so that it holds the other."""
+    """By period, table and address; of two that start together the longer first: it holds the other."""
     span = tag.span
     return tag.poll_ms, tag.table, span.start, -span.count, tag.name
 

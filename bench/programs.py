@@ -154,7 +154,7 @@ class Load:
     def command(self, where: Where, *options: str) -> list[str]:
         """Its command line."""
         secured = [
-            f"-ca={self._pki.anchors}",
+            f"-ca={self._pki.root}",
             f"-cert={self._pki.client}",
             f"-key={self._pki.client_key}",
             f"-server-name={SERVER_NAME}",

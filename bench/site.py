@@ -67,7 +67,7 @@ def _config(pki: Pki, port: int, plant: int, names: list[str], links: Links) -> 
             "certificate": str(pki.server),
             "key": str(pki.server_key),
         },
-        "zones": [{"name": "plant", "anchors": str(pki.anchors), "crls": [str(pki.crl)]}],
+        "zones": [{"name": "plant", "anchors": str(pki.zone), "crls": [str(pki.crl)]}],
         "listeners": [
             {
                 "name": "modbus",

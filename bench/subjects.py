@@ -62,7 +62,7 @@ def haproxy(folder: Path, pki: Pki, cores: Cores, plant: int) -> Iterator[Where]
     port = free_port()
     config, log = folder / "haproxy.cfg", folder / "haproxy.log"
     config.write_text(
-        HAPROXY.format(port=port, certificate=pki.server_both, anchors=pki.anchors, plant=plant)
+        HAPROXY.format(port=port, certificate=pki.server_with_key, anchors=pki.chain, plant=plant)
     )
     process = spawn([program, "-db", "-f", str(config)], cores.subject, log, stdout=subprocess.DEVNULL)
     try:

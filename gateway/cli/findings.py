@@ -1,0 +1,165 @@
+"""What certificates, keys, CRLs and policy say about a configuration that reads well.
+
+A file can be there and still be of no use: a key that belongs to another certificate, a CRL that its
+authority did not sign, an anchor that expires next week. What would keep a gateway from running, or would
+let somebody write to a safety system, is a fault; what will hurt later is a warning.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.audit.signer import Signer
+from gateway.config.document import Document, Trail
+from gateway.config.settings import Settings
+from gateway.identity.contexts import client_context, expiry, server_context
+from gateway.identity.expiry import DAY, level
+from gateway.identity.trust import ZoneTrust
+from gateway.model.asset import Asset
+from gateway.model.errors import Fault, IdentityError, JournalError, PolicyError
+from gateway.model.moment import Now
+from gateway.policy import bundle as bundles
+from gateway.policy.bundle import Bundle
+from gateway.policy.documents import write_granted_assets
+from gateway.policy.loader import load
+
+SAFETY = "safety"
+"The kind of asset that nobody writes to through a gateway, whatever a grant says."
+
+CRL_STATES = {
+    "stale": "a CRL is past its nextUpdate; reads are flagged",
+    "grace_over": "a CRL is past its nextUpdate and the grace: writes are denied",
+    "missing": "an issuing authority has no CRL, and nobody it vouches for gets in",
+}
+
+
+class Fatal(Struct, frozen=True):
+    """A gateway cannot or must not run with it."""
+
+    fault: Fault
+
+
+class Doubt(Struct, frozen=True):
+    """A gateway runs with it; a person should know."""
+
+    fault: Fault
+
+
+Finding = Fatal | Doubt
+
+
+def findings(settings: Settings, document: Document, wall_ns: int) -> tuple[list[Fault], list[Fault]]:
+    """Faults and warnings, each with the line of the configuration or the policy that it is about."""
+    look = _Look(settings, document, wall_ns)
+    found = [*look.zones(), *look.servers(), *look.broker(), *look.log_key(), *look.policy()]
+    unique = dict.fromkeys(found)
+    return (
+        [each.fault for each in unique if isinstance(each, Fatal)],
+        [each.fault for each in unique if isinstance(each, Doubt)],
+    )
+
+
+class _Look:
+    """One look at everything that the settings name."""
+
+    def __init__(self, settings: Settings, document: Document, wall_ns: int) -> None:
+        self.settings = settings
+        self.where = document.where
+        self.now = Now(wall_ns, 0, trusted=True, judge_ns=wall_ns)
+        self.trusts: dict[str, ZoneTrust] = {}
+
+    def zones(self) -> Iterator[Finding]:
+        """Anchors and CRLs of each zone."""
+        for number, zone in enumerate(self.settings.zones):
+            anchors, crls = self.where(("zones", number, "anchors")), self.where(("zones", number, "crls"))
+            try:
+                trust = self.trusts[zone.name] = ZoneTrust(zone)
+            except IdentityError as error:
+                yield Fatal(Fault(anchors, str(error), "name a PEM file of the authorities of this zone"))
+                continue
+            for name, expires_ns in trust.expiries():
+                yield from self._expires(anchors, name, expires_ns)
+            if trust.error is not None:
+                yield Fatal(Fault(crls, trust.error, "fetch the CRL again; until then nobody gets in"))
+            elif zone.crls and (state := CRL_STATES.get(trust.crl_state(self.now))):
+                yield Doubt(Fault(crls, f"zone {zone.name}: {state}", "fetch a new one from the authority"))
+
+    def servers(self) -> Iterator[Finding]:
+        """Each listener and the HTTPS API can show a certificate, and has the key to it."""
+        gateway = self.settings.gateway
+        places: list[tuple[Trail, str, Path | None, Path | None]] = [
+            (("listeners", number), each.zone, each.certificate, each.key)
+            for number, each in enumerate(self.settings.listeners)
+        ]
+        if (https := self.settings.north.https) is not None:
+            places.append((("north", "https"), https.zone, https.certificate, https.key))
+        for trail, zone, certificate, key in places:
+            where = self.where((*trail, "certificate") if certificate else ("gateway", "certificate"))
+            if zone not in self.trusts:
+                continue
+            try:
+                server_context(certificate or gateway.certificate, key or gateway.key, self.trusts[zone])
+                until_ns = expiry(certificate or gateway.certificate)
+            except IdentityError as error:
+                yield Fatal(Fault(where, str(error), "name a certificate and the key that belongs to it"))
+                continue
+            yield from self._expires(where, str(certificate or gateway.certificate), until_ns)
+
+    def broker(self) -> Iterator[Finding]:
+        """The gateway can show the broker who it is, and tell whether it is the broker."""
+        mqtt, where = self.settings.north.mqtt, self.where(("north", "mqtt", "certificate"))
+        if mqtt is None:
+            return
+        try:
+            client_context(mqtt.anchors, mqtt.certificate, mqtt.key)
+            until_ns = expiry(mqtt.certificate)
+        except IdentityError as error:
+            yield Fatal(Fault(where, str(error), "name a certificate, its key, and the broker's authority"))
+            return
+        yield from self._expires(where, str(mqtt.certificate), until_ns)
+
+    def log_key(self) -> Iterator[Finding]:
+        """The journal can be signed."""
+        try:
+            Signer.load(self.settings.audit.key, self.settings.audit.origin)
+        except JournalError as error:
+            yield Fatal(Fault(self.where(("audit", "key")), str(error), ""))
+
+    def policy(self) -> Iterator[Finding]:
+        """The bundle can be activated, knows the assets, and lets nobody write to a safety system."""
+        name = self.settings.policy.bundle.name
+        try:
+            bundle = bundles.read(self.settings.policy.bundle)
+            load(bundle)
+        except PolicyError as error:
+            for fault in error.faults:
+                yield Fatal(Fault(f"{name}/{fault.where}", fault.what, fault.mend))
+            return
+        known, granted = bundle.data.get("assets", {}), write_granted_assets(bundle)
+        for number, asset in enumerate(self.settings.assets):
+            where = self.where(("assets", number, "name"))
+            if asset.kind == SAFETY:
+                yield from _written(f"{name}/", bundle, asset, granted.get(asset.name, []))
+            if asset.name not in known:
+                what = f"policy does not know {asset.name}: it denies every request to it"
+                yield Doubt(Fault(where, what, f"add it to assets in {name}/data"))
+            elif (kind := known[asset.name].get("kind")) != asset.kind:
+                what = f"{asset.name} is of kind {asset.kind} here and {kind} in {name}/data"
+                yield Doubt(Fault(where, what, "say the same in both"))
+
+    def _expires(self, where: str, name: str, expires_ns: int) -> Iterator[Finding]:
+        """Told from 90 days before, as alarms are. Expiry stops no polling, so it is never a fault."""
+        if level(expires_ns, self.now.judge_ns) is None:
+            return
+        days = (expires_ns - self.now.judge_ns) // DAY
+        when = f"expires in {days} days" if days >= 0 else f"expired {-days} days ago"
+        yield Doubt(Fault(where, f"{name} {when}", "renew it: dmz-gateway pki renew"))
+
+
+def _written(prefix: str, bundle: Bundle, asset: Asset, grants: list[str]) -> Iterator[Finding]:
+    for number, grant in enumerate(bundle.data.get("grants", ())):
+        if grant["id"] in grants:
+            what = f"grant {grant['id']} lets somebody write to {asset.name}, which is a safety system"
+            where = prefix + bundle.where(("grants", number))
+            yield Fatal(Fault(where, what, "take it out: safety systems are read only here"))

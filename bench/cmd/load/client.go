@@ -25,6 +25,9 @@ type socket struct{ fd int }
 
 func (s *socket) Read(into []byte) (int, error) {
 	n, errno := epoll.Read(s.fd, into)
+	for errno == syscall.EINTR { // Go's scheduler signals its threads, and a read with a time-out is not restarted
+		n, errno = epoll.Read(s.fd, into)
+	}
 	switch {
 	case errno == syscall.EAGAIN:
 		return 0, errLater{}
@@ -39,7 +42,7 @@ func (s *socket) Read(into []byte) (int, error) {
 func (s *socket) Write(from []byte) (int, error) {
 	for sent := 0; ; {
 		n, errno := epoll.Write(s.fd, from[sent:])
-		if errno == syscall.EAGAIN { // cannot last: one small request is out at a time
+		if errno == syscall.EAGAIN || errno == syscall.EINTR { // cannot last: one small request is out at a time
 			continue
 		}
 		if errno != 0 {

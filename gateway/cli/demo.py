@@ -1,4 +1,4 @@
-"""dmz-gateway demo: a simulated plant, a broker and the gateway in a folder of their own, to try or to tour."""
+"""dmz-gateway demo: a simulated plant, a broker and the gateway in a folder of their own, to try or tour."""
 
 import argparse
 import importlib.util
@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo until Ctrl-C (exit 0), or the tour (exit 1 if a step did not hold)."""
     if importlib.util.find_spec("pymodbus") is None:
         raise GatewayError("the demo's plant needs pymodbus: install dmz-gateway[demo]")
-    from gateway.demo.children import Janitor  # noqa: PLC0415 # other commands load no demo
-    from gateway.demo.world import World  # noqa: PLC0415
+    from gateway.demo.children import Janitor  # other commands load no demo
+    from gateway.demo.world import World
 
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(world: "World", args: argparse.Namespace) -> int:
-    from gateway.demo.say import what_to_try  # noqa: PLC0415
-    from gateway.demo.tour import tour  # noqa: PLC0415
+    from gateway.demo.say import what_to_try
+    from gateway.demo.tour import tour
 
     if world.broker is None:
         if args.require == "mqtt":

@@ -29,7 +29,7 @@ CAST = (
 )
 
 _TRUSTED_FOR_CLIENTS = bytes.fromhex("300c300a06082b06010505070302")
-"What OpenSSL keeps behind a trusted certificate (X509_CERT_AUX): the one usage 1.3.6.1.5.5.7.3.2, TLS client."
+"What OpenSSL keeps behind a trusted certificate (X509_CERT_AUX): the usage 1.3.6.1.5.5.7.3.2, TLS client."
 
 
 def make(folder: Path, now: datetime) -> None:

@@ -9,41 +9,37 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Read a PLC through the gateway, as a certified operator (pymodbus over TLS)",
         (
-            "$client read holding 10 10",
-            "$client read input 0 6",
-            "$client --as view-1 --unit 2 read input 0 4",
+            "client read holding 10 10",
+            "client read input 0 6",
+            "client --as view-1 --unit 2 read input 0 4",
         ),
     ),
     (
         "Write where policy gives no right (exception 01), then where it does",
-        ("$client write holding 1 1000", "$client write holding 0 700", "$client read holding 0 2"),
+        ("client write holding 1 1000", "client write holding 0 700", "client read holding 0 2"),
     ),
     (
         "Ask why it was refused, and what would allow it",
-        ("$gw audit search -c $D/gateway.yaml --kind denial", "$gw audit tail -c $D/gateway.yaml"),
+        ("gw audit search -c $D/gateway.yaml --kind denial", "gw audit tail -c $D/gateway.yaml"),
     ),
     (
         "Come without a certificate (fatal alert), and without a role (exception 01)",
         (
             "openssl s_client -connect 127.0.0.1:{modbus} -CAfile $D/pki/root/ca.pem </dev/null | tail -3",
-            "$client --as bare-1 read holding 10 1",
+            "client --as bare-1 read holding 10 1",
         ),
     ),
     (
         "Values in IT, with unit, quality and time",
         (
-            "curl -s $it https://127.0.0.1:{https}/api/v1/tags/plc-1.level",
-            "curl -s $it https://127.0.0.1:{https}/api/v1/tags",
+            "it https://127.0.0.1:{https}/api/v1/tags/plc-1.level",
+            "it https://127.0.0.1:{https}/api/v1/tags",
             "curl -s --cacert $D/pki/root/ca.pem https://127.0.0.1:{https}/api/v1/tags   # no certificate",
         ),
     ),
     (
         "Values over MQTT",
-        (
-            "mosquitto_sub -V mqttv5 -h 127.0.0.1 -p {broker} --cafile $D/pki/root/ca.pem "
-            "--cert $D/pki/it/issued/historian-1.pem --key $D/pki/it/issued/historian-1.key "
-            "-t 'acme/#' -t 'dmz/#' -v",
-        ),
+        ("mosquitto_sub -V mqttv5 -p {broker} --cafile $D/pki/root/ca.pem {me} -t 'acme/#' -t 'dmz/#' -v",),
     ),
     (
         "Change what is allowed while it runs: delete the grant, save, and write again",
@@ -51,35 +47,38 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "Revoke the operator: its connections end within a second",
-        ("$gw pki revoke --dir $D/pki --zone plant --name hmi-1",),
+        ("gw pki revoke --dir $D/pki --zone plant --name hmi-1",),
     ),
     (
         "See how it is, and prove that the log is whole",
-        ("$gw status -c $D/gateway.yaml", "$gw audit verify -c $D/gateway.yaml"),
+        ("gw status -c $D/gateway.yaml", "gw audit verify -c $D/gateway.yaml"),
     ),
 )
-"Title, commands. `$client`, `$gw` and `$it` are set in the first block that is printed; {…} are ports."
+"Title, commands. `client`, `gw` and `it` are defined in the first block that is printed; {…} are filled in."
 
 
 def what_to_try(world: World) -> str:
     """The text, ready to print."""
     python = shlex.quote(world.facts()["python"])
     root = shlex.quote(str(Path(__file__).resolve().parent.parent.parent))
+    me = "$D/pki/it/issued/historian-1"
     lines = [
-        "The gateway is up. In another terminal, set these and paste what you like:",
+        "The gateway is up. In another terminal, paste this first, then what you like:",
         "",
-        f"    cd {root}",
-        f"    D={shlex.quote(str(world.folder))}",
-        f'    gw="{python} -m gateway"; client="{python} -m gateway.demo.client --demo $D"',
-        '    it="--cacert $D/pki/root/ca.pem --cert $D/pki/it/issued/historian-1.pem '
-        '--key $D/pki/it/issued/historian-1.key"',
+        f"    cd {root}; D={shlex.quote(str(world.folder))}",
+        f'    gw() {{ {python} -m gateway "$@"; }}',
+        f'    client() {{ {python} -m gateway.demo.client --demo $D "$@"; }}',
+        f'    it() {{ curl -s --cacert $D/pki/root/ca.pem --cert {me}.pem --key {me}.key "$@"; echo; }}',
     ]
     for title, commands in SECTIONS:
         if "MQTT" in title and not world.broker:
             lines += ["", "  skipped: MQTT (no mosquitto is installed)"]
             continue
         lines += ["", f"  {title}"]
-        lines += ["    " + command.format(**world.ports) for command in commands]
+        lines += [
+            "    " + command.format(**world.ports, me=f"--cert {me}.pem --key {me}.key")
+            for command in commands
+        ]
     ports = ", ".join(
         f"{name} {port}" for name, port in world.ports.items() if name != "broker" or world.broker
     )

@@ -22,6 +22,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, TypeVar
 
+from gateway.config.read import read
 from gateway.demo import certificates, client
 from gateway.demo.children import Children
 from gateway.demo.plant import DEVICES
@@ -87,6 +88,7 @@ class World:
         self.broker = mosquitto()
         self.children = Children(folder / "logs")
         self._pids: dict[str, int] = {}
+        self._tags = 0
 
     @property
     def ca(self) -> Path:
@@ -123,6 +125,7 @@ class World:
             (self.folder / "broker.acl").chmod(0o600)
             anchor = (self.pki / "it" / "anchors.pem").read_bytes()
             (self.folder / "broker-clients.pem").write_text(certificates.trusted_for_clients(anchor))
+        self._tags = len(read(self.config).tags)
 
     def start(self) -> None:
         """Start the plant, the broker and the gateway, and wait until values have come through."""
@@ -225,7 +228,7 @@ class World:
             status, listed = self.get("/api/v1/tags")
         except OSError:
             return False
-        return status == 200 and all(tag.get("quality") == "good" for tag in listed["tags"])
+        return status == 200 and [tag["quality"] for tag in listed["tags"]] == ["good"] * self._tags
 
     def _write_facts(self) -> None:
         part = self.folder / "demo.json.part"

@@ -78,7 +78,7 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
 
 NAME = Words(
     r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
-    "write letters, digits, `_`, `.` and `-`, beginning with a letter or digit, at most 64",
+    "write letters, digits, `_`, `.` and `-`, at most 64, a letter or digit first",
 )
 HOST = Words(r"^[A-Za-z0-9:._-]{1,253}$", "write an IP address or a host name, without port")
 

@@ -62,9 +62,9 @@ def _whole(number: Decimal) -> int | float:
 
 def _duration_text(milliseconds: float) -> str:
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if milliseconds >= size and milliseconds % size == 0:
+        if milliseconds and milliseconds % size == 0:
             return f"{milliseconds // size:.0f}{unit}"
-    return f"{milliseconds:.0f}ms"
+    return f"{milliseconds:.0f}ms" if milliseconds else "0s"
 
 
 def _size(raw: str | int) -> int:
@@ -151,7 +151,7 @@ FILE = Form(
     schema={
         "type": "string",
         "minLength": 1,
-        "$comment": "write a path; a relative one starts at the folder of this file",
+        "$comment": "write a path, relative to the folder of this file",
     },
     write=str,
 )

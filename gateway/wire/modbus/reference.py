@@ -1,7 +1,7 @@
 """The page docs/protocols/modbus.md, written from the tables; a test holds that it is fresh.
 
-To write it anew:
-`python -c 'from gateway.wire.modbus.reference import *; print(document(), end="")' > docs/protocols/modbus.md`
+To write it anew, put what this prints there:
+`python -c 'from gateway.wire.modbus.reference import document; print(document(), end="")'`
 """
 
 from collections.abc import Iterable, Iterator

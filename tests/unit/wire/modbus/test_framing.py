@@ -73,6 +73,12 @@ def test_the_lengths_at_the_bounds_are_fine(length: int) -> None:
     assert feed(whole) == ([Adu(1, 0, bytes(length - 1))], None)
 
 
+@pytest.mark.parametrize("length", [0, 1, 255, 256])
+def test_the_lengths_beyond_the_bounds_are_not_even_if_the_bytes_are_there(length: int) -> None:
+    whole = b"\0\1\0\0" + length.to_bytes(2, "big") + bytes(length) + GOOD
+    assert feed(whole) == ([], Finding.LENGTH_RANGE)
+
+
 def test_the_buffer_stays_below_one_adu() -> None:
     longest = adu(1, 1, bytes(253))
     assert len(longest) == MOST_ADU

@@ -171,6 +171,12 @@ def test_what_policy_could_not_judge_is_unreadable(pdu: str, why: str) -> None:
     assert None in {point.q for point in operation.points}
 
 
+def test_one_unreadable_tag_makes_the_write_unreadable_whatever_follows() -> None:
+    operation = write("10 000c 0014 28" + " 0000" * 20)
+    assert operation.unreadable == "partial_tag"
+    assert [point.q for point in operation.points] == [None, 0, 0, 0, 0]
+
+
 def test_two_to_the_53_is_still_exact() -> None:
     operation = write("10 0014 0004 08 0020 0000 0000 0000")
     assert operation.unreadable is None

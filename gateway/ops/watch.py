@@ -34,9 +34,16 @@ class Watch:
     def __init__(self, *paths: Path) -> None:
         self._paths = paths
         self._last = stamp(paths)
+        self._moving = False
 
-    def changed(self) -> bool:
-        """Whether anything has changed since the last call."""
+    def settled(self) -> bool:
+        """Whether something changed and was still since the last look.
+
+        Somebody who copies ten files into a folder makes nine mixtures on the way; none of them may count.
+        """
         now = stamp(self._paths)
-        changed, self._last = now != self._last, now
-        return changed
+        if now != self._last:
+            self._last, self._moving = now, True
+            return False
+        moved, self._moving = self._moving, False
+        return moved

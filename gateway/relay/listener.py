@@ -64,6 +64,8 @@ class TlsListener:
         self._count = count
         self._rates = Rates()
         self._connections: dict[TlsConnection, asyncio.TimerHandle | None] = {}
+        self._seen: dict[TlsConnection, tuple[int, int]] = {}
+        "How much each connection had read when it was last seen to have moved, and when that was."
         self._handshakes = 0
         self._server: asyncio.Server | None = None
         self._context: ssl.SSLContext = server_context(certificate, key, trust)
@@ -108,6 +110,19 @@ class TlsListener:
             if isinstance(admitted, Refused):
                 self._note("cut", admitted.code, admitted.message, now, connection)
                 connection.abort()
+
+    def close_idle(self) -> None:
+        """Close connections that have said nothing for `idle_s`. Called from a slow timer."""
+        mono_ns = self._clock().mono_ns
+        before, self._seen = self._seen, {}
+        for connection in list(self._connections):
+            reads, since_ns = before.get(connection, (-1, mono_ns))
+            if reads != connection.reads:
+                since_ns = mono_ns
+            self._seen[connection] = (connection.reads, since_ns)
+            if mono_ns - since_ns > self.limits.idle_s * 1e9:
+                self._count("connections_idle")
+                connection.close()
 
     # one connection ------------------------------------------------------------------------------
 

@@ -1,0 +1,10 @@
+"""Floor 1: policy. What is asked, what may be loaded, who answers, and which answers are shared.
+
+question    (caller, operation, facts) -> dmz.input/1
+bundle      a folder of Rego and data -> Bundle
+loader      Bundle -> Policy, if nothing in it can make an engine fail open
+engine      Policy + question -> decision, or a denial
+cache       decisions shared by questions that policy cannot tell apart
+decider     all of it behind `guard.ports.Engine`
+testing     a bundle's own tests
+"""

@@ -1,0 +1,198 @@
+"""The decider: policy as the guard sees it (`guard.ports.Engine`). It never raises and never waits.
+
+Until a bundle is active, and whenever anything goes wrong, the answer is Denied. A bundle becomes active
+only when the loader let it pass and its own tests hold; otherwise the old one stays. The swap is one
+assignment: a question is answered wholly by the old bundle or wholly by the new one.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from gateway.model.decision import Allowed, Decision
+from gateway.model.errors import Fault, PolicyError
+from gateway.model.identity import Caller
+from gateway.model.moment import Now
+from gateway.model.operation import Operation
+from gateway.model.ulid import Ulids
+from gateway.policy import question, testing
+from gateway.policy.bundle import Bundle
+from gateway.policy.cache import Cache, Projection
+from gateway.policy.engine import Engine, failed
+from gateway.policy.facts import Facts
+from gateway.policy.loader import Policy, load
+
+Alarm = Callable[[str, dict[str, Any]], None]
+"Told when a shared decision turns out to differ from a fresh one: a code, and what is known."
+
+
+class Limits(Protocol):
+    """What of `config.settings.PolicySection` the decider needs."""
+
+    @property
+    def cache_entries(self) -> int:
+        """Most decisions shared; 0 shares none."""
+
+    @property
+    def recheck_one_in(self) -> int:
+        """One shared decision in this many is evaluated again; 0 or 1 means every one."""
+
+
+class Stats(Struct):
+    """What the decider did since start."""
+
+    evaluated: int = 0
+    cached: int = 0
+    rechecked: int = 0
+    differing: int = 0
+    errors: int = 0
+    entries: int = 0
+
+
+class _Active(Struct, frozen=True):
+    policy: Policy
+    engine: Engine
+    cache: Cache
+
+
+def prepare(bundle: Bundle) -> Policy:
+    """Check a bundle and run its tests. Raises PolicyError. May run in any thread."""
+    policy = load(bundle)
+    broken = [result for result in testing.run(policy) if not result.passed]
+    if broken:
+        mend = "mend the rule or the test"
+        raise PolicyError([Fault(r.where, f"test {r.name} fails: {r.detail}", mend) for r in broken])
+    return policy
+
+
+class Decider:
+    """Decides every operation, by evaluation or from the cache."""
+
+    def __init__(self, ulids: Ulids, settings: Limits, alarm: Alarm) -> None:
+        self._ulids = ulids
+        self._settings = settings
+        self._alarm = alarm
+        self._facts = Facts()
+        self._active: _Active | None = None
+        self._until_recheck = settings.recheck_one_in
+        self._stats = Stats()
+
+    @property
+    def revision(self) -> str:
+        """Digest of the active bundle; empty while there is none."""
+        return "" if self._active is None else self._active.policy.bundle.revision
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The active bundle."""
+        return None if self._active is None else self._active.policy.bundle
+
+    @property
+    def policy(self) -> Policy | None:
+        """The active bundle as the loader understood it."""
+        return None if self._active is None else self._active.policy
+
+    @property
+    def stats(self) -> Stats:
+        """Counters since start, and how many decisions are shared now."""
+        self._stats.entries = 0 if self._active is None else len(self._active.cache)
+        return self._stats
+
+    @property
+    def facts(self) -> Facts:
+        """What policy is told about plant, gateway and time."""
+        return self._facts
+
+    @facts.setter
+    def facts(self, facts: Facts) -> None:
+        self._facts = facts
+        if self._active is not None:
+            self._active.cache.facts(facts)
+
+    def activate(self, bundle: Bundle) -> None:
+        """Check, test and use a bundle. Raises PolicyError, and then the old one stays."""
+        self.adopt(prepare(bundle))
+
+    def adopt(self, policy: Policy) -> None:
+        """Use a prepared policy. Call it in the thread that decides: the engine works in no other."""
+        cache = Cache(Projection(policy.paths), self._settings.cache_entries)
+        cache.facts(self._facts)
+        self._active = _Active(policy, Engine(policy), cache)
+
+    def decide(
+        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+    ) -> Decision:
+        """The decision. Never raises; a failure of any kind is Denied with the code `engine.error`."""
+        active = self._active
+        if active is None:
+            return failed("", "no policy is active", code="engine.no_policy")
+        try:
+            cache = active.cache
+            shared = cache.find(caller, operation, now.mono_ns)
+            if shared is None:
+                place = cache.place(caller, operation)
+                shared = None if place is None else cache.at(place, now.mono_ns)
+                if shared is None:
+                    decision = self._evaluate(active, caller, operation, now, writes_60s)
+                    if place is not None:
+                        cache.put(place, decision, now.mono_ns)
+                    return decision
+            self._stats.cached += 1
+            self._until_recheck -= 1
+            if self._until_recheck > 0:
+                return shared
+            return self._recheck(active, shared, caller, operation, now)
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is no
+            self._stats.errors += 1
+            return failed(active.engine.revision, f"the question could not be asked: {error!r}")
+
+    async def ask(
+        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+    ) -> Decision:
+        """The same as `decide`: the embedded engine answers at once."""
+        return self.decide(caller, operation, now, writes_60s)
+
+    def describe(self, caller: Caller, operation: Operation, now: Now, ulid: str) -> bytes:
+        """The question as JSON, for the record of what was decided from the cache."""
+        return question.encode(question.document(caller, operation, self._facts, ulid, now))
+
+    def _evaluate(
+        self, active: _Active, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+    ) -> Decision:
+        if operation.unreadable is not None:
+            return failed(active.engine.revision, "the gateway could not read what this would do")
+        self._stats.evaluated += 1
+        ulid = self._ulids.next(now.wall_ns)
+        asked = question.document(caller, operation, self._facts, ulid, now, writes_60s)
+        decision = active.engine.evaluate(question.encode(asked), ulid)
+        self._stats.errors += decision.reasons[0].kind == "engine"
+        return decision
+
+    def _recheck(
+        self, active: _Active, shared: Decision, caller: Caller, operation: Operation, now: Now
+    ) -> Decision:
+        """Evaluate again what was found. A difference means the cache is wrong: forget it all, and deny."""
+        self._until_recheck = self._settings.recheck_one_in
+        self._stats.rechecked += 1
+        fresh = self._evaluate(active, caller, operation, now)
+        if _says(fresh) == _says(shared):
+            return shared
+        active.cache.flush()
+        self._stats.differing += 1
+        denied = failed(
+            active.engine.revision,
+            "a shared decision differs from a fresh one; the cache was emptied",
+            fresh.question,
+            code="engine.cache_differs",
+        )
+        self._alarm(
+            "policy.cache_differs",
+            {"shared": shared.evaluation, "fresh": fresh.evaluation, "question": fresh.question.decode()},
+        )
+        return denied
+
+
+def _says(decision: Decision) -> tuple[Any, ...]:
+    obligations = decision.obligations if isinstance(decision, Allowed) else ()
+    return type(decision), decision.revision, decision.reasons, obligations, decision.grants

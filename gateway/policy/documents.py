@@ -1,0 +1,124 @@
+"""Policy data: checked by schema, and grants kept within bounds.
+
+A site widens what is allowed by writing grants, so the bounds of data/bounds.yaml and the class of an asset
+are checked when the bundle is loaded: a grant beyond them never reaches an engine.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jsonschema import Draft202012Validator
+
+from gateway import shipped
+from gateway.model.errors import Fault
+from gateway.policy.bundle import Bundle
+
+WRITING = frozenset({"write", "call"})
+
+Grant = dict[str, Any]
+
+
+@cache
+def schema(name: str) -> Draft202012Validator:
+    """`input`, `decision` or `data`: the product's own, never the bundle's."""
+    text = (shipped.folder("policies") / "schemas" / f"{name}.json").read_text()
+    return Draft202012Validator(json.loads(text))
+
+
+def faults(bundle: Bundle) -> list[Fault]:
+    """Everything wrong with the data. Grants are held against bounds only once the form is right."""
+    found = [
+        Fault(bundle.where(tuple(error.absolute_path)), _said(error.message), _mend(error))
+        for error in schema("data").iter_errors(bundle.data)
+    ]
+    if found:
+        return found
+    found += _windows(bundle)
+    seen: set[str] = set()
+    for place, grant in enumerate(bundle.data["grants"]):
+        if grant["id"] in seen:
+            where = bundle.where(("grants", place, "id"))
+            found.append(Fault(where, f"there are two grants {grant['id']}", "give each its own id"))
+        seen.add(grant["id"])
+        for path, what, mend in _excess(grant, bundle.data):
+            found.append(Fault(bundle.where(("grants", place, *path)), f"grant {grant['id']}: {what}", mend))
+    return found
+
+
+def write_granted_assets(bundle: Bundle) -> dict[str, list[str]]:
+    """Asset -> ids of the grants with which somebody may write to it or call it."""
+    granted: dict[str, list[str]] = {}
+    for grant in bundle.data.get("grants", ()):
+        if WRITING.intersection(grant["actions"]):
+            for asset in grant.get("assets", ()):
+                granted.setdefault(asset, []).append(grant["id"])
+    return granted
+
+
+Excess = Iterator[tuple[tuple[str | int, ...], str, str]]
+
+
+def _excess(grant: Grant, data: dict[str, Any]) -> Excess:
+    assets, bounds, windows = data["assets"], data["bounds"], data.get("windows", {})
+    for place, asset in enumerate(grant.get("assets", ())):
+        if asset not in assets:
+            yield ("assets", place), f"{asset} is no asset that policy data knows", "add it to assets"
+    for place, window in enumerate(grant.get("windows", ())):
+        if window not in windows:
+            yield ("windows", place), f"{window} is not defined", "add it to windows"
+    for tag, limit in grant.get("limits", {}).items():
+        yield from _limit(tag, limit, bounds["limits"].get(tag))
+    if not WRITING.intersection(grant["actions"]):
+        return
+    for place, asset in enumerate(grant.get("assets", ())):
+        if assets.get(asset, {}).get("kind") == "safety":
+            yield ("assets", place), f"{asset} is a safety system, which is read only", "remove the write"
+    yield from _addresses(grant, bounds["writable"])
+
+
+def _limit(tag: str, limit: dict[str, int], bound: dict[str, int] | None) -> Excess:
+    path = ("limits", tag)
+    if limit["min"] > limit["max"]:
+        yield path, f"{tag}: min is above max", "swap them"
+    if bound is None:
+        return
+    if limit["min"] < bound["min"] or limit["max"] > bound["max"]:
+        yield path, f"{tag}: beyond bounds.limits", f"stay within {bound['min']} … {bound['max']}"
+    step = bound.get("max_delta")
+    if step is not None and limit.get("max_delta", step + 1) > step:
+        yield path, f"{tag}: max_delta beyond bounds.limits", f"give one of at most {step}"
+
+
+def _addresses(grant: Grant, writable: dict[str, Any]) -> Excess:
+    for place, area in enumerate(grant.get("modbus", ())):
+        for at, (first, last) in enumerate(area["ranges"]):
+            path = ("modbus", place, "ranges", at)
+            if first > last:
+                yield path, "the range ends before it begins", "write [first, last]"
+            for asset in grant.get("assets", ()):
+                allowed = writable.get(asset, {}).get(area["table"], [])
+                if not any(low <= first and last <= high for low, high in allowed):
+                    what = f"{area['table']} {first}-{last} of {asset} is beyond bounds.writable"
+                    yield path, what, f"stay within {json.dumps(allowed)}, or widen the bounds"
+
+
+def _windows(bundle: Bundle) -> Iterator[Fault]:
+    for name, window in bundle.data.get("windows", {}).items():
+        where = bundle.where(("windows", name, "zone"))
+        try:
+            ZoneInfo(window["zone"])
+        except (OSError, ValueError):
+            yield Fault(where, f"{window['zone']} is no time zone here", "use an IANA name: Europe/Berlin")
+        if window["from"] == window["to"]:
+            yield Fault(where, f"window {name} is empty or endless", "let it end later than it begins")
+
+
+def _said(message: str) -> str:
+    return message if len(message) <= 200 else f"{message[:200]}…"
+
+
+def _mend(error: Any) -> str:
+    return str(error.schema.get("description", "")) or f"see policies/schemas/data.json ({error.validator})"

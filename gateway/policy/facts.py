@@ -1,0 +1,52 @@
+"""Facts about plant, gateway and time that policy sees. They are supplied, never asked for by a rule.
+
+Time enters policy as the names of the windows that are open: so a decision can be replayed, cached and
+explained, and every engine agrees on it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from gateway.model.moment import SECOND
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"As `datetime.weekday` counts them."
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What is true now for every question. The defaults are those that allow least."""
+
+    mode: str = "run"
+    freeze: bool = True
+    windows: tuple[str, ...] = ()
+    "Names of the open windows, sorted (`windows_now`)."
+    crl: str = "missing"
+    "`fresh`, `stale`, `grace_over` or `missing`."
+    clock: str = "grace_over"
+    "`trusted`, `untrusted` (within its grace) or `grace_over`."
+    trusted: bool = False
+    "Whether the wall clock, and so `windows`, is believed."
+
+
+def windows_now(definitions: Mapping[str, Mapping[str, Any]], wall_ns: int) -> tuple[str, ...]:
+    """Names of the windows (data/windows.yaml) that are open at that time, sorted.
+
+    A window that ends before it begins runs past midnight and belongs to the day on which it starts. Times
+    are those that clocks on the wall show in the window's zone, so summer time moves them.
+    """
+    moment = datetime.fromtimestamp(wall_ns // SECOND, UTC)
+    return tuple(sorted(name for name, window in definitions.items() if _open(window, moment)))
+
+
+def _open(window: Mapping[str, Any], moment: datetime) -> bool:
+    local = moment.astimezone(ZoneInfo(window["zone"]))
+    clock = local.strftime("%H:%M")
+    today = DAYS[local.weekday()] in window["days"]
+    if window["from"] < window["to"]:
+        return today and window["from"] <= clock < window["to"]
+    yesterday = DAYS[(local - timedelta(days=1)).weekday()] in window["days"]
+    return (today and clock >= window["from"]) or (yesterday and clock < window["to"])

@@ -1,0 +1,134 @@
+"""A bundle's own tests: Rego rules named `test_…`, and YAML tables of questions and expected answers.
+
+Both run on the embedded engine before a bundle can become active. A table (tests/*.yaml):
+
+    bases:                      # whole questions, by name; those of tests/bases.yaml are known everywhere
+      read: {schema: dmz.input/1, …}
+    cases:
+      - name: nobody writes while the plant is frozen
+        base: write
+        patch: {state: {freeze: true}}      # objects are merged, everything else replaces
+        allow: false
+        codes: [guardrail.freeze]           # exactly the codes of the reasons, in any order
+        grants: [operator-pump]             # where given: exactly these
+        obligations: [audit]                # where given: exactly these types
+"""
+
+import copy
+import json
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.model.decision import Allowed, Decision
+from gateway.model.errors import Fault, PolicyError
+from gateway.policy import documents
+from gateway.policy.bundle import line_of, parse_yaml
+from gateway.policy.engine import Engine
+from gateway.policy.loader import Policy
+
+BASES = "tests/bases.yaml"
+"Where questions lie that all tables may start from."
+
+
+class Result(Struct, frozen=True):
+    """One test."""
+
+    name: str
+    where: str
+    passed: bool
+    detail: str = ""
+
+
+class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of a table."""
+
+    name: str
+    base: str
+    patch: dict[str, Any] = {}
+    allow: bool
+    codes: list[str]
+    grants: list[str] | None = None
+    obligations: list[str] | None = None
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file."""
+
+    bases: dict[str, Any] = {}
+    cases: list[Case] = []
+
+
+def run(policy: Policy) -> list[Result]:
+    """Every test of the bundle, in the order of files and lines. A bundle without tests gives none."""
+    engine = Engine(policy, tests=True)
+    results = []
+    for module in policy.tests:
+        for rule in module.rules:
+            if rule.path[-1].startswith("test_"):
+                held = engine.holds(".".join(("data", *rule.path)))
+                where = f"{module.name}:{rule.line}"
+                detail = "" if held is True else str(held)
+                results.append(Result(".".join(rule.path), where, held is True, detail))
+    for where, case, asked in cases(policy):
+        results.append(_judge(where, case, engine.evaluate(json.dumps(asked).encode(), "")))
+    return results
+
+
+def cases(policy: Policy) -> list[tuple[str, Case, dict[str, Any]]]:
+    """Every row of every table: where it is, what it expects, and the whole question."""
+    texts = {name: text for name, text in policy.bundle.tests.items() if not name.endswith(".rego")}
+    tables = {name: _table(name, text) for name, text in texts.items()}
+    common = tables[BASES].bases if BASES in tables else {}
+    found = []
+    for name, table in tables.items():
+        bases = {**common, **table.bases}
+        for place, case in enumerate(table.cases):
+            where = f"{name}:{line_of(texts[name], ('cases', place))}"
+            found.append((where, case, _question(where, case, bases)))
+    return found
+
+
+def _table(name: str, text: str) -> Table:
+    try:
+        return msgspec.convert(parse_yaml(name, text) or {}, Table)
+    except msgspec.ValidationError as error:
+        raise PolicyError([Fault(f"{name}:1", str(error), "see gateway/policy/testing.py")]) from None
+
+
+def _question(where: str, case: Case, bases: dict[str, Any]) -> dict[str, Any]:
+    if case.base not in bases:
+        raise PolicyError([Fault(where, f"there is no base {case.base}", f"one of {sorted(bases)}")])
+    asked: dict[str, Any] = patched(bases[case.base], case.patch)
+    error = next(documents.schema("input").iter_errors(asked), None)
+    if error is not None:
+        path = ".".join(str(step) for step in error.absolute_path)
+        raise PolicyError([Fault(where, f"not a dmz.input/1: {path}: {error.message}", "mend the patch")])
+    return asked
+
+
+def patched(base: Any, patch: Any) -> Any:
+    """Objects merge, everything else replaces. Unlike RFC 7396, null is a value and removes nothing."""
+    if not isinstance(base, dict) or not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    merged = {name: copy.deepcopy(value) for name, value in base.items()}
+    for name, value in patch.items():
+        merged[name] = patched(merged.get(name), value)
+    return merged
+
+
+def _judge(where: str, case: Case, decision: Decision) -> Result:
+    allowed = isinstance(decision, Allowed)
+    codes = sorted({reason.code for reason in decision.reasons})
+    got: list[str] = []
+    if allowed is not case.allow:
+        got.append("allowed" if allowed else "denied")
+    if codes != sorted(case.codes):
+        got.append(f"codes {codes}")
+    if case.grants is not None and sorted(decision.grants) != sorted(case.grants):
+        got.append(f"grants {list(decision.grants)}")
+    types = sorted(one.type for one in decision.obligations) if isinstance(decision, Allowed) else []
+    if case.obligations is not None and types != sorted(case.obligations):
+        got.append(f"obligations {types}")
+    return Result(case.name, where, not got, ", ".join(got))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from gateway.guard.passage import Door, enter, finish
-from gateway.guard.permit import Permit
 from gateway.guard.ports import Answer
 from gateway.guard.verdict import Forward, Pending, Refuse, Sever, Verdict
 from gateway.model.asset import Asset, Upstream
@@ -86,12 +85,12 @@ class Exchange:
         """Whether the client has left."""
         return self.client.gone
 
-    def answered(self, permit: Permit, answer: Answer) -> None:
+    def answered(self, permit: object, answer: Answer) -> None:
         """The plant's answer goes home under the client's own transaction id."""
         self.client.outstanding -= 1
         self.client.reply(self.tid, self.unit, answer.encode())
 
-    def failed(self, permit: Permit, why: Why) -> None:
+    def failed(self, permit: object, why: Why) -> None:
         """No answer: 06, 0A or 0B, which only callers who were allowed ever see."""
         self.client.outstanding -= 1
         self.client.reply(self.tid, self.unit, refusal.exception(self.fc, why))

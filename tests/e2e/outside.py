@@ -1,0 +1,285 @@
+"""The tour's steps again, from outside: openssl, curl, mosquitto_sub and pymodbus against a running demo.
+
+    python tests/e2e/outside.py DIR        where `dmz-gateway demo --keep DIR` is running
+
+Nothing of the gateway is imported, so that a mistake cannot excuse itself. `dmz-gateway` is used only as a
+person would, by its command line: to ask why, to revoke, to verify. Exits 1 at the first step that does
+not hold.
+"""
+
+import json
+import os
+import shutil
+import signal
+import ssl
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pymodbus.client import ModbusTcpClient, ModbusTlsClient
+from pymodbus.exceptions import ModbusException
+
+DIR = Path(sys.argv[1])
+DEMO: dict[str, Any] = json.loads((DIR / "demo.json").read_text())
+PORTS, CA = DEMO["ports"], DEMO["ca"]
+TOPICS = ("acme/demo/tank-farm/tank-1/level", "acme/demo/utilities/meter-1/power", "dmz/demo/gw-1/status")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 # a script for people
+
+
+def hold(condition: object, what: str) -> None:
+    if not condition:
+        say(f"FAILED: {what}")
+        sys.exit(1)
+
+
+def run(*words: str, give: bytes = b"", timeout: float = 30) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(words, input=give, capture_output=True, check=False, timeout=timeout)
+
+
+def gateway(*words: str) -> subprocess.CompletedProcess[bytes]:
+    return run(DEMO["python"], "-m", "gateway", *words, timeout=60)
+
+
+def shown(name: str | None, certificate: str, key: str) -> list[str]:
+    if name is None:
+        return []
+    pair = DEMO["certificates"][name]
+    return [certificate, pair["certificate"], key, pair["key"]]
+
+
+def until(within_s: float, what: str, look: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + within_s
+    while not (seen := look()):
+        hold(time.monotonic() < deadline, f"within {within_s} s: {what}")
+        time.sleep(0.05)
+    return seen
+
+
+def modbus(name: str) -> ModbusTlsClient:
+    tls = ssl.create_default_context(cafile=CA)
+    tls.check_hostname = False
+    pair = DEMO["certificates"][name]
+    tls.load_cert_chain(pair["certificate"], pair["key"])
+    client = ModbusTlsClient("127.0.0.1", port=PORTS["modbus"], sslctx=tls, retries=0)
+    if not client.connect():  # type: ignore[no-untyped-call]
+        raise ConnectionError(name)
+    return client
+
+
+def plc() -> ModbusTcpClient:
+    client = ModbusTcpClient("127.0.0.1", port=PORTS["plc-1"], retries=0)
+    client.connect()  # type: ignore[no-untyped-call]
+    return client
+
+
+def in_the_plc(address: int, count: int = 1) -> list[int]:
+    return list(plc().read_holding_registers(address, count=count, device_id=1).registers)
+
+
+def received() -> list[str]:
+    return [json.loads(line)["hex"] for line in (DIR / "seen" / "plc-1").read_text().splitlines()]
+
+
+def curl(path: str, name: str | None = "historian-1") -> tuple[int, Any]:
+    address = f"https://127.0.0.1:{PORTS['https']}{path}"
+    done = run("curl", "-s", "--cacert", CA, *shown(name, "--cert", "--key"), address)
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def openssl(version: str, name: str | None, give: bytes = b"") -> bytes:
+    at = f"127.0.0.1:{PORTS['modbus']}"
+    words = ["openssl", "s_client", "-connect", at, "-CAfile", CA, version, "-quiet", "-ign_eof"]
+    words += shown(name, "-cert", "-key")
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        return process.communicate(give, timeout=4)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.communicate()[0]
+
+
+def adu(tid: int, pdu: bytes) -> bytes:
+    return struct.pack(">HHHB", tid, 0, len(pdu) + 1, 1) + pdu
+
+
+# the steps, in this order --------------------------------------------------------------------------------
+
+
+def certified_read() -> None:
+    answer = modbus("hmi-1").read_holding_registers(10, count=10, device_id=1)
+    hold(not answer.isError(), f"an operator may read: {answer}")
+    hold(answer.registers == in_the_plc(10, 10), "the gateway's values are the plant's")
+
+
+def forbidden_write() -> None:
+    before, seen = in_the_plc(1), received()
+    answer = modbus("hmi-1").write_register(1, 1000, device_id=1)
+    hold(answer.isError() and answer.exception_code == 1, f"exception 01: {answer}")
+    hold(in_the_plc(1) == before, "the register is unchanged")
+    hold(received() == seen, "the PLC heard nothing of it")
+
+
+def explained() -> None:
+    found = gateway("audit", "search", "-c", DEMO["config"], "--kind", "denial")
+    hold(found.returncode == 0 and b"hmi-1" in found.stdout, f"the denial is explained: {found}")
+
+
+def allowed_write() -> None:
+    seen = len(received())
+    client = modbus("hmi-1")
+    new = 640 if in_the_plc(0) != [640] else 600
+    answer = client.write_register(0, new, device_id=1)
+    hold(not answer.isError(), f"the write is allowed: {answer}")
+    hold(client.read_holding_registers(0, count=1, device_id=1).registers == [new], "it is read back")
+    arrived = [packet[14:] for packet in received()[seen:]]
+    hold(arrived == [f"060000{new:04x}"], f"the PLC received it once: {arrived}")
+
+
+def no_certificate() -> None:
+    for version in ("-tls1_2", "-tls1_3"):
+        said = openssl(version, None)
+        hold(b"alert" in said, f"{version}: a fatal alert: {said!r}")
+    hold(b"\x83" not in openssl("-tls1_3", None, adu(1, b"\x03\0\0\0\1")), "no Modbus for a stranger")
+
+
+def no_role() -> None:
+    client = modbus("bare-1")
+    for answer in (
+        client.read_holding_registers(10, count=1, device_id=1),
+        client.read_coils(0, count=1, device_id=1),
+        client.write_register(0, 600, device_id=1),
+    ):
+        hold(answer.isError() and answer.exception_code == 1, f"exception 01: {answer}")
+
+
+def hidden_write() -> None:
+    before, seen = in_the_plc(0), received()
+    said = openssl("-tls1_2", "hmi-1", adu(1, b"\x03\0\0\0\1" + adu(2, b"\x06\0\0\x13\x37")))
+    hold(b"\0\1\0\0\0\3\1\x83" in said or b"\0\1\0\0\0" not in said, f"no answer as to a read: {said!r}")
+    hold(in_the_plc(0) == before, "the register is unchanged")
+    hold(received() == seen, "the PLC heard nothing of it")
+
+
+def values_over_https() -> None:
+    status, tag = curl("/api/v1/tags/plc-1.level")
+    hold(status == 0 and tag["quality"] == "good", f"a good value: {tag}")
+    hold(tag["unit"] == "%" and 0 <= tag["value"] <= 100 and tag["time"], f"value, unit, time: {tag}")
+    hold(curl("/api/v1/tags", None)[0] != 0, "without a certificate there is no answer")
+
+
+def values_over_mqtt() -> None:
+    at = ["mosquitto_sub", "-V", "mqttv5", "-h", "127.0.0.1", "-p", str(PORTS["broker"]), "--cafile", CA]
+    for topic in TOPICS:
+        read = [*at, "-t", topic, "-C", "1", "-W", "10"]
+        done = run(*read, *shown("historian-1", "--cert", "--key"))
+        hold(done.returncode == 0, f"{topic}: {done}")
+        said = json.loads(done.stdout)
+        wanted = {"status": "online"} if topic.startswith("dmz") else {"q": "good"}
+        hold(wanted.items() <= said.items(), f"{topic}: {said}")
+        hold(not topic.endswith("level") or (said["u"] == "%" and said["t"] and "v" in said), f"{said}")
+    hold(run(*at, "-t", TOPICS[0], "-C", "1", "-W", "3").returncode != 0, "a stranger gets none")
+
+
+def policy_changes() -> None:
+    grants = Path(DEMO["policies"], "data", "grants.yaml")
+    text = grants.read_text()
+    client = modbus("hmi-1")
+
+    def code() -> int:
+        answer = client.write_register(0, 600, device_id=1)
+        return answer.exception_code if answer.isError() else 0
+
+    hold(code() == 0, "the write is allowed at first")
+    head, *items = text.split("\n  - id: ")
+    left = [item for item in items if not item.startswith("operator-level-setpoint")]
+    for content, expected in (("\n  - id: ".join([head, *left]), 1), (text, 0)):
+        part = grants.with_suffix(".new")
+        part.write_text(content)
+        part.rename(grants)
+        deadline = time.monotonic() + 1
+        while code() != expected:
+            hold(time.monotonic() < deadline, f"within a second: {expected} after a change of policy")
+
+
+def plc_stopped() -> None:
+    os.kill(DEMO["pids"]["plc-1"], signal.SIGSTOP)
+    try:
+        bad = until(15, "bad", lambda: (t := curl("/api/v1/tags/plc-1.level")[1])["quality"] == "bad" and t)
+        hold(bad["reason"], f"a reason: {bad}")
+        hold(curl("/api/v1/tags/meter-1.power")[1]["quality"] == "good", "the meter is not harmed")
+    finally:
+        os.kill(DEMO["pids"]["plc-1"], signal.SIGCONT)
+    until(15, "good again", lambda: curl("/api/v1/tags/plc-1.level")[1]["quality"] == "good")
+
+
+def revoked() -> None:
+    client = modbus("hmi-1")
+    hold(not client.read_holding_registers(10, count=1, device_id=1).isError(), "it can read at first")
+    done = gateway("pki", "revoke", "--dir", DEMO["pki"], "--zone", "plant", "--name", "hmi-1")
+    hold(done.returncode == 0, f"revoke: {done}")
+    hold(client.socket is not None, "connected")
+    client.socket.settimeout(1.0)  # type: ignore[union-attr] # connected
+    try:
+        hold(client.socket.recv(1) == b"", "the live connection ends")  # type: ignore[union-attr] # connected
+    except TimeoutError:
+        hold(False, "the live connection ends within a second")
+    except OSError:
+        pass
+    try:
+        modbus("hmi-1").read_holding_registers(10, count=1, device_id=1)
+        hold(False, "a new connection is refused")
+    except (ModbusException, OSError):
+        pass
+
+
+def journal_verifies() -> None:
+    done = gateway("audit", "verify", "-c", DEMO["config"])
+    hold(done.returncode == 0, f"verify: {done}")
+
+
+def flipped_byte() -> None:
+    copy = DIR / "outside-copy"
+    shutil.copytree(Path(DEMO["data"], "journal"), copy)
+    try:
+        segment = min(p for p in copy.rglob("*") if p.is_file() and b'"kind"' in p.read_bytes())
+        content = bytearray(segment.read_bytes())
+        content[content.index(b'"kind"') + 1] ^= 1
+        segment.write_bytes(content)
+        done = gateway("audit", "verify", "-c", DEMO["config"], "--journal", str(copy))
+        hold(done.returncode == 1, f"a flipped bit is found: {done}")
+    finally:
+        shutil.rmtree(copy)
+
+
+STEPS: tuple[Callable[[], None], ...] = (
+    certified_read,
+    forbidden_write,
+    explained,
+    allowed_write,
+    no_certificate,
+    no_role,
+    hidden_write,
+    values_over_https,
+    values_over_mqtt,
+    policy_changes,
+    plc_stopped,
+    revoked,
+    journal_verifies,
+    flipped_byte,
+)
+
+if __name__ == "__main__":
+    for step in STEPS:
+        if step is values_over_mqtt and not DEMO["mqtt"]:
+            say("skipped: MQTT")
+            continue
+        say(f"{step.__name__} …")
+        step()
+    say(f"{len(STEPS)} steps held")

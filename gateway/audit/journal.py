@@ -1,0 +1,526 @@
+"""The journal as the guard sees it (`guard.ports.Journal`): receipts out, records in.
+
+Everything here runs in the event loop and never waits for the disk; `committer` does. What the loop hands
+over is bounded (`MOST_QUEUED`), and part of that room is kept for intents and outcomes, so that nobody can
+fill the journal against writes. When records cannot be made durable the journal has failed for good: no
+write happens any more, reads go on for a bounded time under a `Gap`, and the next start tells the gap.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.audit import carry
+from gateway.audit.committer import Batch, Committer
+from gateway.audit.entry import Describe, Units, Writer, short, who
+from gateway.audit.flood import Flood, Tally, key
+from gateway.audit.log import LOW_SPACE, Log
+from gateway.audit.opening import GAP, Recovery, open_log
+from gateway.audit.signer import Signer
+from gateway.audit.storage import Disk, Storage
+from gateway.audit.windows import Windows
+from gateway.model.decision import Allowed, Denied
+from gateway.model.errors import JournalError
+from gateway.model.identity import Caller
+from gateway.model.moment import SECOND, Now
+from gateway.model.operation import Operation
+from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
+from gateway.model.ulid import Ulids
+
+MOST_QUEUED = 8192
+"Records handed over and not yet durable."
+MOST_QUEUED_BYTES = 32 << 20
+"Their bytes."
+KEPT_FOR_WRITES = 2048
+"Of those records, so many only for intents and their outcomes (and a quarter of the bytes)."
+TICK_S = 0.010
+"How often changed read entries and unhurried records are handed over; the commit takes the rest of 20 ms."
+INTENT_WAIT = 2 * SECOND
+"How long a write waits for its record; then it is refused."
+STALL = 10 * SECOND
+"A disk that neither succeeds nor fails for this long has failed."
+FLOODS = frozenset({RecordKind.AUTH, RecordKind.FINDING})
+REASON_FIELDS = ("code", "finding", "reason", "result")
+"Where a note says what happened: the first that is there makes the flood key."
+TARGET_FIELDS = ("asset", "listener", "target")
+
+
+class Settings(Protocol):
+    """The `audit` section of the configuration, as far as the journal reads it."""
+
+    @property
+    def window_s(self) -> float:
+        """Length of a read window."""
+
+    @property
+    def checkpoint_s(self) -> float:
+        """Time between checkpoints."""
+
+    @property
+    def segment_bytes(self) -> int:
+        """Size of a segment."""
+
+    @property
+    def reads_without_journal_s(self) -> float:
+        """How long reads go on after a failure."""
+
+    @property
+    def denials_in_full(self) -> int:
+        """Full records a minute for each key of the flood rule."""
+
+    @property
+    def growth_bytes_per_minute(self) -> int:
+        """What denials, findings and failed handshakes may add in a minute."""
+
+
+class _Waiting:
+    """An intent on its way to the disk."""
+
+    __slots__ = ("caller", "future", "record", "since_ns")
+
+    def __init__(
+        self, record: str, caller: Caller, future: "asyncio.Future[Durable | NotRecorded]", now: Now
+    ) -> None:
+        self.record = record
+        self.caller = caller
+        self.future = future
+        self.since_ns = now.mono_ns
+
+
+def _no_units(tag: str) -> None:
+    """No tag's resolution is known."""
+
+
+class Journal:
+    """The log of one gateway. `open`, then `start`; `stop` at the end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        origin: str,
+        signer: Signer,
+        gateway: str,
+        settings: Settings,
+        ulids: Ulids,
+        describe: Describe,
+        clock: Callable[[], Now],
+        alarm: Callable[[str], None],
+        units: Units = _no_units,
+        storage: Storage | None = None,
+    ) -> None:
+        if signer.verifier.name != origin:
+            raise JournalError(f"the log key signs for {signer.verifier.name}, not for {origin}")
+        self._storage = storage if storage is not None else Disk(folder)
+        self._signer = signer
+        self._settings = settings
+        self._clock = clock
+        self._alarm = alarm
+        self._writer = Writer(gateway, ulids, describe, units)
+        self._windows = Windows(self._writer, int(settings.window_s * SECOND))
+        self._hot = self._windows.hot
+        self._flood = Flood(settings.denials_in_full, settings.growth_bytes_per_minute)
+        self._log: Log | None = None
+        self._carrier: carry.Carrier | None = None
+        self._committer: Committer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unhurried: list[bytes] = []
+        "Records that may wait for the tick or the next intent."
+        self._waiting: deque[_Waiting] = deque()
+        self._closed_rows: list[bytes] = []
+        self._queued = self._queued_bytes = self._under_way = 0
+        self._progress_ns = self._signed_ns = self._signed_wall_ns = self._noted_ns = 0
+        self._unsigned = False
+        self._failed: str | None = None
+        self._failed_at: Now | None = None
+        self._gap: Gap | None = None
+        self._missed: Counter[str] = Counter()
+        "Kinds of records that were lost, and reads that were not counted."
+        self._low = False
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def open(self) -> Recovery:
+        """Recover what an earlier run left, and write that this one starts. Raises JournalError."""
+        now = self._clock()
+        segment_bytes = self._settings.segment_bytes
+        try:
+            self._log, recovery = open_log(self._storage, self._signer, segment_bytes, self._writer, now)
+            self._carrier = carry.Carrier(self._storage)
+        except OSError as error:
+            raise JournalError(f"cannot open the journal: {error}") from error
+        self._signed_ns, self._signed_wall_ns = now.mono_ns, now.wall_ns
+        return recovery
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to commit and to tick."""
+        if self._log is None or self._carrier is None:
+            raise JournalError("open the journal before it starts")
+        self._loop = loop
+        self._committer = Committer(self._log, self._carrier, loop, self._landed)
+        self._committer.start()
+        self._timer = loop.call_later(TICK_S, self._tick)
+
+    async def stop(self) -> None:
+        """Write everything that is open, sign, and end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._committer is None or self._loop is None:
+            return
+        now = self._clock()
+        if self._failed is None:
+            self._windows.close_all(now)
+            self._write_windows(now, force=True)
+            for tally in self._flood.all(now.mono_ns):
+                self._suppressed(tally, now)
+            _, data = self._writer.record(RecordKind.LIFECYCLE, now, note={"event": "stop"})
+            self._unhurried.append(data)
+            for part in self._windows.rows(self._closed_rows):
+                self._flush(rows=part)
+            self._flush(sign=True)
+        await self._loop.run_in_executor(None, self._committer.finish)
+        self._committer = None
+        await asyncio.sleep(0)
+        if self._failed is not None:
+            await self._loop.run_in_executor(None, self._note_gap, self._gap_note(now))
+        if self._log is not None and self._carrier is not None:
+            self._log.close()
+            self._carrier.close()
+
+    # -- the port ------------------------------------------------------------------------------------------
+
+    def read(
+        self, caller: Caller, operation: Operation, decision: Allowed, now: Now
+    ) -> Accepted | Gap | NotRecorded:
+        """Count an allowed read into its window. The short way is two dictionary look-ups."""
+        entries = self._hot.get(caller)
+        if entries is not None:
+            entry = entries.get(id(operation))
+            if entry is not None:
+                entry.asked += 1
+                entry.last_ns = now.wall_ns
+                if not entry.dirty:
+                    entry.dirty = True
+                    entry.sheet.append(entry)
+                return entry
+        return self._first_read(caller, operation, decision, now)
+
+    async def intent(
+        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Allowed, ...], now: Now
+    ) -> Durable | NotRecorded:
+        """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
+        refused = self._refusal()
+        if refused is not None or self._loop is None:
+            self._missed["intent"] += 1
+            return NotRecorded(refused or "journal_not_running")
+        record, data = self._writer.intent(caller, operations, decisions, now)
+        if not data:
+            return NotRecorded("record_too_long")
+        if not self._has_room(len(data), kept=True):
+            self._missed["intent"] += 1
+            return NotRecorded("journal_queue_full")
+        waiting = _Waiting(record, caller, self._loop.create_future(), now)
+        self._waiting.append(waiting)
+        self._flush()
+        self._hand_over(Batch([data], waiting))
+        return await waiting.future
+
+    def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
+        """What came of an intent. There is always room: no more outcomes than intents."""
+        if self._failed is not None:
+            self._missed["outcome"] += 1
+            return
+        _, data = self._writer.record(
+            RecordKind.OUTCOME,
+            now,
+            who={"subject": caller.identity.subject, "source": caller.source},
+            result=short(result),
+            about=intent.record,
+            connection=caller.connection,
+        )
+        self._unhurried.append(data)
+
+    def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
+        """A refusal, in full or counted."""
+        reason = decision.reasons[0].code if decision.reasons else ""
+        target = (
+            f"{operation.asset or ''} {operation.kind} {operation.points[0].tag if operation.points else ''}"
+        )
+        of = key("denial", caller.source, caller.identity.subject, reason, target)
+        tally = self._flood.may_write(of, now.wall_ns, now.mono_ns)
+        if tally is not None:
+            _, data = self._writer.denial(caller, operation, decision, now)
+            self._write_or_count(tally, data, now)
+
+    def event(
+        self,
+        kind: RecordKind,
+        note: dict[str, Any],
+        now: Now,
+        *,
+        caller: Caller | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Authentication, findings, lifecycle …; `auth` and `finding` fall under the flood rule."""
+        tally = None
+        if kind in FLOODS:
+            subject = caller.identity.subject if caller is not None else ""
+            origin = caller.source if caller is not None else source or ""
+            of = key(kind, origin, subject, _first(note, REASON_FIELDS), _first(note, TARGET_FIELDS))
+            tally = self._flood.may_write(of, now.wall_ns, now.mono_ns)
+            if tally is None:
+                return
+        by = who(caller) if caller is not None else {"subject": None, "source": source} if source else None
+        connection = caller.connection if caller is not None else None
+        _, data = self._writer.record(kind, now, who=by, note=short(note), connection=connection)
+        if tally is not None:
+            self._write_or_count(tally, data, now)
+        elif not self._offer(data):
+            self._missed[kind] += 1
+
+    # -- what else the composition root needs ----------------------------------------------------------------
+
+    def rotate_windows(self, now: Now) -> None:
+        """Facts or bundle change: every open window ends, so that each has one of both."""
+        self._windows.close_all(now)
+
+    def status(self) -> dict[str, Any]:
+        """For `dmz-gateway status` and metrics."""
+        last, log = self._signer.last, self._log
+        return {
+            "size": log.size if log is not None else None,
+            "signed_size": last.size if last is not None else None,
+            "root": last.root.hex() if last is not None else None,
+            "checkpoint_wall_ns": self._signed_wall_ns or None,
+            "queue": self._queued,
+            "queue_bytes": self._queued_bytes,
+            "most_queued": MOST_QUEUED,
+            "window_entries": self._windows.kept,
+            "failed": self._failed,
+            "missed": dict(self._missed),
+            "segment_bytes": log.used if log is not None else None,
+            "free_bytes": log.free_bytes if log is not None else None,
+            "low_space": self._low,
+            "vkey": self._signer.vkey,
+        }
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _first_read(
+        self, caller: Caller, operation: Operation, decision: Allowed, now: Now
+    ) -> Accepted | Gap | NotRecorded:
+        if self._failed is not None:
+            self._missed["read"] += 1
+            if self._gap is not None and now.mono_ns < self._gap.until_mono_ns:
+                return self._gap
+            return NotRecorded("journal_failed")
+        try:
+            entry = self._windows.first(caller, operation, decision, now)
+        except (ValueError, TypeError, msgspec.MsgspecError):
+            # The question could not be described: what cannot be written down does not happen.
+            return NotRecorded("record_not_made")
+        if entry is None:
+            self._missed["read"] += 1
+            return NotRecorded("journal_windows_full")
+        entry.asked += 1
+        entry.last_ns = now.wall_ns
+        if not entry.dirty:
+            entry.dirty = True
+            entry.sheet.append(entry)
+        return entry
+
+    def _refusal(self) -> str | None:
+        if self._failed is not None:
+            return "journal_failed"
+        return None if self._committer is not None else "journal_not_running"
+
+    def _has_room(self, size: int, *, kept: bool = False) -> bool:
+        """Whether a record of that size may be queued; only intents may use what is kept for them."""
+        records = MOST_QUEUED if kept else MOST_QUEUED - KEPT_FOR_WRITES
+        most_bytes = MOST_QUEUED_BYTES if kept else MOST_QUEUED_BYTES * 3 // 4
+        waiting = self._queued + len(self._unhurried)
+        return waiting < records and self._queued_bytes + size <= most_bytes
+
+    def _offer(self, data: bytes) -> bool:
+        """Queue a record that nobody waits for; False where there is no room or no journal."""
+        if self._failed is not None or not data or not self._has_room(len(data)):
+            return False
+        self._unhurried.append(data)
+        return True
+
+    def _write_or_count(self, tally: Tally, data: bytes, now: Now) -> None:
+        if self._flood.spend(tally, len(data), now.mono_ns) and not self._offer(data):
+            self._flood.lost(tally)
+
+    def _flush(self, *, sign: bool = False, rows: bytes = b"") -> None:
+        """Hand over what was in no hurry."""
+        records, self._unhurried = self._unhurried, []
+        if records or sign or rows:
+            self._hand_over(Batch(records, None, rows, sign=sign))
+
+    def _hand_over(self, batch: Batch) -> None:
+        if self._committer is None:
+            return
+        if self._under_way == 0:
+            self._progress_ns = self._clock().mono_ns
+        self._under_way += 1
+        self._queued += len(batch.records)
+        self._queued_bytes += sum(map(len, batch.records))
+        self._committer.hand_over(batch)
+
+    def _landed(self, batches: list[Batch], failed: str | None) -> None:
+        """The committer is done with these batches: the only place where futures are resolved."""
+        now = self._clock()
+        self._progress_ns = now.mono_ns
+        self._under_way -= len(batches)
+        if failed is not None:
+            self._fail(failed, now)
+        for batch in batches:
+            self._queued -= len(batch.records)
+            self._queued_bytes -= sum(map(len, batch.records))
+            if failed is not None:
+                self._missed["record"] += len(batch.records)
+            elif batch.records:
+                self._unsigned = True
+            if batch.sign and failed is None:
+                self._signed_wall_ns = now.wall_ns
+            if isinstance(batch.token, _Waiting):
+                self._answer(batch.token, batch.first, failed, now)
+
+    def _answer(self, waiting: _Waiting, index: int, failed: str | None, now: Now) -> None:
+        future = waiting.future
+        if failed is not None:
+            if not future.done():
+                future.set_result(NotRecorded("journal_failed"))
+            return
+        durable = Durable(waiting.record, index)
+        if not future.done():
+            future.set_result(durable)
+        else:
+            # Nobody waits any more, so nobody will act, and nobody else will write that down.
+            self.outcome(durable, waiting.caller, {"status": "not_sent", "why": "given_up"}, now)
+
+    def _tick(self) -> None:
+        """The journal's only timer."""
+        if self._loop is None or self._committer is None:
+            return
+        now = self._clock()
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+        self._give_up(now)
+        if self._under_way and now.mono_ns - self._progress_ns > STALL:
+            self._fail("the disk does not answer", now)
+        if self._failed is not None:
+            self._tell_gap(now)
+            return
+        for tally in self._flood.due(now.mono_ns):
+            self._suppressed(tally, now)
+        self._windows.close_old(now)
+        self._write_windows(now)
+        self._tell_missed(now)
+        rows = self._windows.rows(self._closed_rows)
+        self._closed_rows = []
+        sign = self._unsigned and now.mono_ns - self._signed_ns >= self._settings.checkpoint_s * SECOND
+        if sign:
+            self._unsigned, self._signed_ns = False, now.mono_ns
+            self._watch_space()
+        for part in rows:
+            self._flush(rows=part)
+        self._flush(sign=sign)
+
+    def _give_up(self, now: Now) -> None:
+        """Answer intents that have waited too long."""
+        while self._waiting and (
+            self._waiting[0].future.done() or now.mono_ns - self._waiting[0].since_ns > INTENT_WAIT
+        ):
+            waiting = self._waiting.popleft()
+            if not waiting.future.done():
+                self._missed["intent"] += 1
+                waiting.future.set_result(NotRecorded("journal_slow"))
+
+    def _write_windows(self, now: Now, *, force: bool = False) -> None:
+        for window in self._windows.ripe(now, force=force):
+            records = self._windows.records(window, now)
+            if not force and not self._has_room(sum(map(len, records))):
+                self._windows.put_back(window)
+                return
+            self._unhurried.extend(records)
+            self._closed_rows.append(self._windows.written(window))
+
+    def _suppressed(self, tally: Tally, now: Now) -> None:
+        of = tally.key
+        note = {
+            "of": of.kind,
+            "reason": of.reason,
+            "target": of.target,
+            "count": tally.counted,
+            "in_full": tally.full,
+            "first_ns": tally.first_wall_ns,
+            "last_ns": tally.last_wall_ns,
+        }
+        by = {"subject": of.subject or None, "source": of.source}
+        _, data = self._writer.record(RecordKind.SUPPRESSED, now, who=by, note=note)
+        if not self._offer(data):
+            self._missed[of.kind] += tally.counted
+
+    def _tell_missed(self, now: Now) -> None:
+        """A gap while the journal lived: the queue was full."""
+        if self._missed and now.mono_ns - self._noted_ns >= SECOND:
+            note = {"why": "queue_full", "missed": dict(self._missed)}
+            _, data = self._writer.record(RecordKind.GAP, now, note=note)
+            self._noted_ns = now.mono_ns
+            if self._offer(data):
+                self._missed.clear()
+
+    def _watch_space(self) -> None:
+        log = self._log
+        low = log is not None and (log.short_of_space or log.free_bytes < LOW_SPACE)
+        if low and not self._low and log is not None:
+            self._alarm(f"journal: only {log.free_bytes} bytes left on its disk; writes stop when it is full")
+        self._low = low
+
+    def _fail(self, why: str, now: Now) -> None:
+        """From here on nothing is promised."""
+        if self._failed is not None:
+            return
+        self._failed, self._failed_at = why, now
+        self._gap = Gap(now.mono_ns + int(self._settings.reads_without_journal_s * SECOND))
+        self._hot.clear()
+        self._missed["record"] += len(self._unhurried)
+        self._unhurried.clear()
+        for waiting in self._waiting:
+            if not waiting.future.done():
+                waiting.future.set_result(NotRecorded("journal_failed"))
+        self._waiting.clear()
+        self._alarm(f"journal failed: {why}; no writes until the gateway is started again")
+
+    def _gap_note(self, now: Now) -> bytes:
+        at = self._failed_at or now
+        note = {
+            "from_ns": at.wall_ns,
+            "to_ns": now.wall_ns,
+            "why": self._failed,
+            "missed": dict(self._missed),
+        }
+        return msgspec.json.encode(note)
+
+    def _tell_gap(self, now: Now) -> None:
+        """Keep what is known of the gap beside the log, for the next start, as well as the disk allows."""
+        if self._loop is not None and now.mono_ns - self._noted_ns >= SECOND:
+            self._noted_ns = now.mono_ns
+            self._loop.run_in_executor(None, self._note_gap, self._gap_note(now))
+
+    def _note_gap(self, note: bytes) -> None:
+        try:
+            self._storage.replace(GAP, note)
+        except OSError:
+            return  # The disk that failed the journal may fail this too; the next start still tells the end.
+
+
+def _first(note: dict[str, Any], fields: tuple[str, ...]) -> str:
+    return next((str(note[field]) for field in fields if note.get(field)), "")

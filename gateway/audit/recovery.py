@@ -1,0 +1,250 @@
+"""Opening a log that an earlier run left, however it ended.
+
+What was promised is at or below the newest checkpoint, or was on stable storage; anything else behind the
+last whole record is cut, and what was cut is told. A log that no longer agrees with its newest checkpoint
+is not opened: the operator must look, and `audit verify` names the first record that is wrong.
+"""
+
+from hashlib import sha256
+
+import msgspec
+from msgspec import Struct
+
+from gateway.audit import framing, tiles
+from gateway.audit.log import CHECKPOINT, CHECKPOINTS, SEGMENTS, STEP, Log
+from gateway.audit.note import Checkpoint, notes, opened
+from gateway.audit.signer import Signer
+from gateway.audit.storage import File, Storage, write_all
+from gateway.audit.tree import leaf
+from gateway.model.errors import JournalError
+
+LOOKED_BACK = 2
+"Segments in which intents without outcome are looked for: an intent is settled within seconds."
+
+
+class Cut(Struct, frozen=True):
+    """What recovery took away behind the last whole record."""
+
+    index: int
+    "Index that the first cut record would have had."
+    bytes: int
+    sha256: str
+    "Of the bytes cut, for comparison with an image of the disk."
+    why: str
+
+
+class Open(Struct, frozen=True):
+    """An intent whose outcome nobody wrote down."""
+
+    id: str
+    wall_ns: int
+
+
+class Left(Struct, kw_only=True):
+    """What an earlier run left behind."""
+
+    size: int = 0
+    cut: Cut | None = None
+    cut_notes: int = 0
+    "Bytes of an unfinished checkpoint that were cut."
+    rebuilt: bool = False
+    "The tiles were not what the records say and were written anew."
+    intents: dict[str, Open] = msgspec.field(default_factory=dict)
+    windows: set[str] = msgspec.field(default_factory=set)
+    "Read windows that are in the log already."
+    last_wall_ns: int | None = None
+    clean: bool = True
+    "The last record says that the gateway stopped."
+
+
+class _Note(Struct):
+    window: str | None = None
+    event: str | None = None
+
+
+class _Brief(Struct):
+    """As much of a record as recovery needs."""
+
+    id: str
+    kind: str
+    wall_ns: int
+    about: str | None = None
+    note: _Note | None = None
+
+
+_BRIEF = msgspec.json.Decoder(_Brief)
+
+
+def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, Left]:
+    """Open the log, or raise JournalError that names what is wrong and where."""
+    left = Left()
+    last, notes_end = _newest(storage, signer, left)
+    segments = [(int(name[:-4]), name) for name in storage.names(SEGMENTS) if name.endswith(".seg")]
+    files = {first: storage.open(f"{SEGMENTS}/{name}") for first, name in segments}
+    firsts = sorted(files)
+    try:
+        grown = _grown(storage, files, firsts, last, left)
+        if isinstance(grown, str):
+            left = Left(cut_notes=left.cut_notes, rebuilt=True)
+            grown = _replayed(tiles.Tiles(storage), files, firsts, 0, last, left)
+    except BaseException:
+        _close(files)
+        raise
+    if isinstance(grown, str):
+        _close(files)
+        raise JournalError(f"the journal is not what was signed: {grown}; see `audit verify`")
+    tree, used = grown
+    log = Log(storage, signer, tree, segment_bytes)
+    for first in firsts[:-1]:
+        files[first].close()
+    if firsts:
+        log.adopt(files[firsts[-1]], used)
+    if last is not None:
+        signer.remember(last)
+    log.adopt_notes(storage.open(CHECKPOINTS), notes_end)
+    storage.sync_folder("")
+    left.size = log.size
+    return log, left
+
+
+def _close(files: dict[int, File]) -> None:
+    for file in files.values():
+        file.close()
+
+
+def _newest(storage: Storage, signer: Signer, left: Left) -> tuple[Checkpoint | None, int]:
+    """The newest checkpoint, and where the next goes; an unfinished one at the end is cut."""
+    data = storage.read(CHECKPOINTS) or b""
+    end = 0
+    last: Checkpoint | None = None
+    for at, note in notes(data):
+        if note.count(b"\n") < 5 or not note.strip(b"\0"):
+            break
+        try:
+            checkpoint = opened(note, signer.verifier)
+        except ValueError as error:
+            if at + len(note) == len(data):
+                break
+            raise JournalError(
+                f"{CHECKPOINTS}: the checkpoint at byte {at} does not count: {error}"
+            ) from error
+        if last is not None and checkpoint.size < last.size:
+            raise JournalError(f"{CHECKPOINTS}: the checkpoint at byte {at} steps back")
+        last, end = checkpoint, at + len(note)
+    left.cut_notes = len(data) - end
+    if left.cut_notes:
+        file = storage.open(CHECKPOINTS)
+        file.truncate(end)
+        file.fdatasync()
+        file.close()
+    newest = storage.read(CHECKPOINT)
+    if newest:
+        try:
+            beside = opened(newest, signer.verifier)
+        except ValueError as error:
+            if last is None:
+                raise JournalError(f"{CHECKPOINT} does not count: {error}") from error
+        else:
+            last = beside if last is None or beside.size > last.size else last
+    return last, end
+
+
+Grown = tuple[tiles.Tiles, int]
+
+
+def _grown(
+    storage: Storage, files: dict[int, File], firsts: list[int], last: Checkpoint | None, left: Left
+) -> Grown | str:
+    """The tree from the tiles and the last segments; a text where they do not agree with the checkpoint."""
+    begin = firsts[-LOOKED_BACK] if len(firsts) > LOOKED_BACK else 0
+    tree = tiles.load(storage, begin)
+    if tree is None or (begin and (last is None or last.size < begin)):
+        return "the tiles are not enough"
+    return _replayed(tree, files, firsts, begin, last, left)
+
+
+def _replayed(
+    tree: tiles.Tiles,
+    files: dict[int, File],
+    firsts: list[int],
+    begin: int,
+    last: Checkpoint | None,
+    left: Left,
+) -> Grown | str:
+    """Grow the tree by the records from `begin` on; a text that names the index where it goes wrong."""
+    signed = last.size if last is not None else 0
+    used = 0
+    if not firsts:
+        return (tree, 0) if signed == 0 else f"{signed} records were signed, there are none"
+    if firsts[0] != 0:
+        return f"the first segment begins at {firsts[0]}, not at 0"
+    for first in firsts:
+        if first < begin:
+            continue
+        file = files[first]
+        if first != tree.frontier.size:
+            return f"index {tree.frontier.size}: a segment is missing before {first}"
+        scan = framing.Scan(file.pread, first)
+        unsigned = framing.HEAD.size
+        for data in scan:
+            tree.push(leaf(data))
+            _take(left, data)
+            if tree.frontier.size == signed:
+                unsigned = scan.offset
+            if last is not None and tree.frontier.size == signed and tree.frontier.root() != last.root:
+                return (
+                    f"the root of the first {signed} records, of which the last are in {framing.name(first)}"
+                )
+        used = scan.offset
+        final = first == firsts[-1]
+        if not final and (scan.fault or scan.offset != file.size()):
+            return f"index {scan.index}: {scan.fault or 'bytes behind the end of the segment'}"
+        if final:
+            if tree.frontier.size < signed:
+                return f"index {scan.index}: {scan.fault or 'the log ends'}, but {signed} records were signed"
+            used = _clean(file, scan, first, left)
+            if not left.clean:
+                _write_again(file, unsigned, used)
+    return tree, used
+
+
+def _write_again(file: File, start: int, end: int) -> None:
+    """Write once more what no checkpoint covers: after a failed fdatasync the cache may lie about it."""
+    for at in range(start, end, STEP):
+        write_all(file, file.pread(min(STEP, end - at), at), at)
+    file.fdatasync()
+
+
+def _clean(file: File, scan: framing.Scan, first: int, left: Left) -> int:
+    """Zero what lies behind the last whole record, and say what it was."""
+    if scan.offset == 0:
+        write_all(file, framing.head(first), 0)
+        scan.offset = framing.HEAD.size
+    digest, count, size = sha256(), 0, file.size()
+    for at in range(scan.offset, size, STEP):
+        chunk = file.pread(STEP, at)
+        if any(chunk):
+            count = at - scan.offset + len(chunk.rstrip(b"\0"))
+        digest.update(chunk)
+    if count:
+        left.cut = Cut(scan.index, count, digest.hexdigest(), scan.fault or "bytes behind the last record")
+    if count or scan.fault:
+        file.truncate(scan.offset)
+        file.fdatasync()
+    return scan.offset
+
+
+def _take(left: Left, data: bytes) -> None:
+    try:
+        brief = _BRIEF.decode(data)
+    except msgspec.MsgspecError:
+        return
+    left.last_wall_ns = brief.wall_ns
+    left.clean = brief.note is not None and brief.note.event == "stop"
+    match brief.kind:
+        case "intent":
+            left.intents[brief.id] = Open(brief.id, brief.wall_ns)
+        case "outcome" if brief.about is not None:
+            left.intents.pop(brief.about, None)
+        case "window" if brief.note is not None and brief.note.window is not None:
+            left.windows.add(brief.note.window)

@@ -25,6 +25,7 @@ from gateway.guard.passage import Door, decide, enter, finish, settle
 from gateway.guard.verdict import Forward, Pending, Refuse, Verdict
 from gateway.model.asset import Tag
 from gateway.model.decision import Denied, Why
+from gateway.model.errors import GatewayError
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Action, NorthTarget, Operation, Point, Protocol
@@ -148,7 +149,7 @@ class Broker:
         section = self._section
         try:
             context = self._context()
-        except (OSError, ValueError) as error:  # certificate files that are just being replaced
+        except (GatewayError, OSError, ValueError) as error:  # files that are just being replaced
             raise ConnectError(f"no TLS context: {error}") from error
         connection = MqttConnection(
             host=section.host,

@@ -100,6 +100,7 @@ class MqttConnection:
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )
+        client.enable_logger(log.getChild("paho"))  # it knows why a socket failed, and tells nobody else
         client.max_inflight_messages = 0
         client.connect_timeout = CONNECT_S
         client.tls_set_context(context)

@@ -23,9 +23,8 @@ def test_each_level_is_raised_once_on_the_way() -> None:
 
 
 def test_first_seen_late_raises_only_what_is_worst() -> None:
-    assert days(Expiries().alarms([("a", END), ("b", END + 90 * DAY)], END - 5 * DAY)) == [
-        ("a", Level.DAYS_7, 5)
-    ]
+    alarms = Expiries().alarms([("a", END), ("b", END + 90 * DAY)], END - 5 * DAY)
+    assert days(alarms) == [("a", Level.DAYS_7, 5)]
 
 
 def test_a_renewed_certificate_starts_afresh_and_a_clock_gone_back_does_not() -> None:

@@ -1,4 +1,4 @@
-"""Whom a zone lets in, what it does about revocation lists, and how it takes new files (invariants 7 and 11)."""
+"""Whom a zone lets in, what it does about revocation lists, and how it takes new files (invariants 7, 11)."""
 
 import os
 from datetime import timedelta
@@ -9,10 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.identity.certificate import Refused
+from gateway.identity.minting import Revoked, revocation_list
 from gateway.identity.trust import MOST_REMEMBERED, ZoneTrust
 from gateway.model.errors import IdentityError
 from gateway.model.identity import Identity
-from tests.pki import Pki, fresh_pki, moment, pki  # noqa: F401
+from tests.pki import Pki, moment
 
 
 def code(trust: ZoneTrust, der: bytes) -> str:
@@ -64,7 +65,7 @@ def test_a_certificate_in_der_and_a_list_in_der_are_read_too(fresh_pki: Pki) -> 
         (fresh_pki.anchors("plant"), x509.load_pem_x509_certificate),
         (fresh_pki.crl("plant"), x509.load_pem_x509_crl),
     ):
-        path.write_bytes(load(path.read_bytes()).public_bytes(Encoding.DER))  # type: ignore[operator]
+        path.write_bytes(load(path.read_bytes()).public_bytes(Encoding.DER))
     assert code(fresh_pki.trust("plant"), der) == "revoked"
 
 
@@ -104,7 +105,8 @@ def test_a_broken_list_at_start_lets_nobody_in_and_says_so(
     fresh_pki.crl("plant").write_bytes(good)
     assert trust.changed()
     assert trust.reload()
-    assert (code(trust, der), trust.error) == ("in", None)
+    assert code(trust, der) == "in"
+    assert trust.error is None
 
 
 def test_a_broken_new_file_keeps_the_old_trust(fresh_pki: Pki) -> None:
@@ -146,8 +148,6 @@ def test_a_list_signed_by_the_other_zone_is_refused(fresh_pki: Pki) -> None:
 
 
 def test_an_issuing_authority_that_the_root_revoked_is_no_anchor(fresh_pki: Pki) -> None:
-    from gateway.identity.minting import Revoked, revocation_list
-
     der = fresh_pki.issue("modbus-client", "plant", "a", "operator").der
     issuing = x509.load_pem_x509_certificate(fresh_pki.anchors("plant").read_bytes())
     fresh_pki.anchors("plant").write_bytes(

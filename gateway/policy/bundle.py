@@ -31,6 +31,9 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_FILES = 2_000
 "More files than this are not a policy but a wrong folder."
 
+UNFINISHED = ("~", ".part", ".new", ".tmp", ".bak", ".swp", ".orig")
+"Endings of files that an editor leaves for a moment; they are no part of the bundle."
+
 _REGO, _DATA = (".rego",), (".yaml", ".yml", ".json")
 
 
@@ -173,7 +176,8 @@ def _gather(folder: Path) -> tuple[dict[str, bytes], list[Fault]]:
     size = 0
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or any(part.startswith(".") for part in PurePosixPath(name).parts):
+        hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+        if hidden or name.endswith(UNFINISHED) or not path.is_file():
             continue
         if name.split("/", 1)[0] not in FOLDERS:
             if path.suffix in _REGO:

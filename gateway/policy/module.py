@@ -7,6 +7,7 @@ rule. That can only lengthen what a rule seems to read, never hide anything.
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 import regorus
@@ -15,6 +16,9 @@ from msgspec import Struct
 from gateway.model.errors import Fault
 
 Path = tuple[str, ...]
+
+MOST_REMEMBERED = 256
+"Modules kept parsed, so that a reload after a change of data parses none of them again."
 
 _PLACE = re.compile(r"--> (?P<file>.*?):(?P<line>\d+):\d+")
 _ERROR = re.compile(r"^error: (?P<what>.*)", re.MULTILINE | re.DOTALL)
@@ -77,6 +81,7 @@ class Module(Struct, frozen=True, kw_only=True):
     "Lines with a number that is not an integer."
 
 
+@lru_cache(maxsize=MOST_REMEMBERED)
 def parse(name: str, text: str) -> Module | Fault:
     """The module, or where its text is not Rego."""
     engine = regorus.Engine()

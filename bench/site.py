@@ -85,6 +85,7 @@ def _config(pki: Pki, port: int, plant: int, names: list[str], links: Links) -> 
                 "unit": unit,
                 "connections": links.connections,
                 "in_flight": links.in_flight,
+                "timeout": "10s",
                 "registers": {table: [SPACE] for table in ("holding", "input", "coil", "discrete")},
             }
             for unit, name in enumerate(names, 1)

@@ -17,7 +17,7 @@ import (
 const sliceOf = 500 * time.Millisecond
 
 // patience is how long answers are waited for once no more is asked.
-const patience = 3 * time.Second
+const patience = 12 * time.Second
 
 // mostLatencies bounds what is kept: a run at 100,000 requests a second for 100 seconds.
 const mostLatencies = 10_000_000

@@ -103,7 +103,7 @@ class Draft:
             for field, value in zip(key.fields, key.read(raw), strict=True):
                 values[field.name] = msgspec.convert(value, field.type, dec_hook=self._path)
         except Wrong as wrong:
-            self.fault(trail, wrong.what, wrong.mend)
+            self.fault((*trail, *wrong.at), wrong.what, wrong.mend)
             return False
         except msgspec.ValidationError as error:
             hint = key.form.schema.get("$comment", "") if key.form else ""

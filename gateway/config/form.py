@@ -17,10 +17,12 @@ from gateway.model.asset import Table
 class Wrong(Exception):  # noqa: N818 - it becomes a Fault; nobody outside this package sees it
     """A value of the right shape that means nothing sensible."""
 
-    def __init__(self, what: str, mend: str) -> None:
+    def __init__(self, what: str, mend: str, at: tuple[str | int, ...] = ()) -> None:
         super().__init__(what)
         self.what = what
         self.mend = mend
+        self.at = at
+        "Which part of the value, where it has parts."
 
 
 class Form(Struct, frozen=True, kw_only=True):
@@ -87,18 +89,16 @@ def _endpoint(raw: str) -> tuple[str, int]:
 
 
 def _registers(raw: dict[str, list[str | int]]) -> list[dict[str, Any]]:
-    return [_span(table, each) for table, spans in raw.items() for each in spans]
+    return [_span(table, number, each) for table, spans in raw.items() for number, each in enumerate(spans)]
 
 
-def _span(table: str, raw: str | int) -> dict[str, Any]:
+def _span(table: str, number: int, raw: str | int) -> dict[str, Any]:
     first, _, last = str(raw).partition("-")
-    start, end = int(first), int(last or first)
-    if end > 65535:
-        raise Wrong(
-            f"address {end} of {table} does not exist", "addresses go from 0 to 65535, as on the wire"
-        )
+    start, end, at = int(first), int(last or first), (table, number)
+    if max(start, end) > 65535:
+        raise Wrong(f"{raw} of {table} does not exist", "addresses go from 0 to 65535, as on the wire", at)
     if end < start:
-        raise Wrong(f"{raw} of {table} ends before it begins", f"write {end}-{start}")
+        raise Wrong(f"{raw} of {table} ends before it begins", f"write {end}-{start}", at)
     return {"table": table, "start": start, "count": end - start + 1}
 
 

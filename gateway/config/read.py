@@ -58,16 +58,22 @@ def _include(document: Document, folder: Path) -> None:
         name = document.get((key,))
         if not isinstance(name, str) or not name:
             continue
-        if not (folder / name).is_file():
-            missing = f"{name} is not a file", "correct the name; it is relative to the folder of this file"
-            document.faults.append(Fault(document.where((key,)), *missing))
-            document.spoiled.add((key,))
-            continue
         try:
-            document.graft(key, open_document(folder / name, name))
+            document.graft(key, _list_in(folder / name, name, document.where((key,))))
         except ConfigError as error:
             document.faults += error.faults
             document.spoiled.add((key,))
+
+
+def _list_in(path: Path, name: str, named_at: str) -> Document:
+    """A file that holds a list. Raises ConfigError; that it is not there is a fault of who names it."""
+    if not path.is_file():
+        mend = "correct the name; it is relative to the folder of this file"
+        raise ConfigError([Fault(named_at, f"{name} is not a file", mend)])
+    document = open_document(path, name)
+    if not isinstance(document.value, list):
+        raise ConfigError([Fault(f"{name}:1", "does not hold a list", "begin each item with `- `")])
+    return document
 
 
 def _in_order(faults: list[Fault], main: str) -> tuple[Fault, ...]:

@@ -1,0 +1,3 @@
+from tests.unit.config.example import site
+
+__all__ = ["site"]

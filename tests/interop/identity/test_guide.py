@@ -1,0 +1,28 @@
+"""The commands of docs/guides/pki.md, pasted into a shell."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+GUIDE = ROOT / "docs" / "guides" / "pki.md"
+
+
+def test_the_guides_commands_work_as_they_stand(tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), flags=re.S)
+    assert len(blocks) == 2
+    # The command as it is installed, by the interpreter of this test.
+    shell = f'set -e\ndmz-gateway() {{ "{sys.executable}" -m gateway "$@"; }}\n' + "".join(blocks)
+    done = subprocess.run(
+        ["bash", "-c", shell],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "revoked historian-1" in done.stdout
+    assert "pki/plant/crl.pem: number 2" in done.stdout

@@ -60,6 +60,13 @@ class Delivery(Struct, frozen=True, gc=False):
         """Whether the broker took it."""
         return self.code is not None and self.code < FAILURE
 
+    @property
+    def outcome(self) -> str:
+        """The same for the journal: `ok`, `puback_87`, `connection_lost`."""
+        if self.code is None:
+            return "connection_lost"
+        return "ok" if self.accepted else f"puback_{self.code:02x}"
+
 
 Told = Callable[[Delivery], None]
 
@@ -78,7 +85,7 @@ class MqttConnection:
         port: int,
         client_id: str,
         context: ssl.SSLContext,
-        will: Message,
+        will: Message | None,
         ready: Callable[[], None],
     ) -> None:
         """`ready` is called whenever `send` may be worth another try."""
@@ -104,9 +111,9 @@ class MqttConnection:
         client.max_inflight_messages = 0
         client.connect_timeout = CONNECT_S
         client.tls_set_context(context)
-        client.will_set(
-            will.topic, will.payload, 1, will.retain, _properties(PacketTypes.WILLMESSAGE, will, ())
-        )
+        if will is not None:
+            properties = _properties(PacketTypes.WILLMESSAGE, will, will.user)
+            client.will_set(will.topic, will.payload, 1, will.retain, properties)
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect

@@ -433,3 +433,22 @@ def test_renew_connects_again_with_a_new_context(
             assert north.counts["mqtt_connects"] == 2
 
     asyncio.run(scenario())
+
+
+def test_policy_decides_the_status_topic_and_the_will_too(
+    tmp_path: Path, free_port: Callable[[], int], pki: Pki
+) -> None:
+    async def scenario() -> None:
+        north = North(tag("level"), clock=clock)
+        north.policy.denies = {"mqtt.publish_status"}
+        async with site(tmp_path, free_port(), pki, north) as place:
+            await place.published(1)
+            assert set(await place.holds()) == {"acme/demo/level"}
+            connection = place.broker._connection
+            assert connection is not None
+            place.broker._stopping = True
+            connection.abort("killed")
+            await until(lambda: not place.broker.status()["connected"])
+            assert STATUS not in await place.holds()
+
+    asyncio.run(scenario())

@@ -10,7 +10,7 @@ GUIDE = ROOT / "docs" / "guides" / "pki.md"
 
 
 def test_the_guides_commands_work_as_they_stand(tmp_path: Path) -> None:
-    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), flags=re.S)
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)
     assert len(blocks) == 2
     # The command as it is installed, by the interpreter of this test.
     shell = f'set -e\ndmz-gateway() {{ "{sys.executable}" -m gateway "$@"; }}\n' + "".join(blocks)

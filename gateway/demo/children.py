@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -39,6 +38,13 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def environment() -> dict[str, str]:
+    """For children that are this program too: they find it wherever they are started."""
+    ours = str(Path(__file__).resolve().parent.parent.parent)
+    path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 class Children:
     """The demo's child processes, by name, each with its output in a file of its own."""
 
@@ -46,7 +52,7 @@ class Children:
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, folder: Path, *command: str, env: Mapping[str, str] | None = None) -> int:
+    def start(self, name: str, folder: Path, *command: str) -> int:
         """Start a child in a folder; its process id."""
         parent = os.getpid()
         with (self._logs / f"{name}.log").open("ab") as log:
@@ -56,7 +62,7 @@ class Children:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env=environment(),
                 start_new_session=True,
                 preexec_fn=lambda: _die_with_parent(parent),
             )

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.demo.children import environment
 from gateway.demo.world import World
 
 
@@ -32,8 +33,16 @@ def hold(condition: bool, seen: str) -> None:
         raise NotHeld(seen)
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a dmz-gateway command as a person would."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *words], capture_output=True, text=True, check=False, timeout=60
+def start(*words: str) -> subprocess.Popen[str]:
+    """Start a dmz-gateway command as a person would."""
+    command = [sys.executable, "-m", "gateway", *words]
+    return subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run one to its end."""
+    running = start(*words)
+    said, complaint = running.communicate(timeout=60)
+    return subprocess.CompletedProcess(words, running.returncode, said, complaint)

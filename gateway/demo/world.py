@@ -191,9 +191,7 @@ class World:
         }
 
     def _start(self, name: str, *command: str) -> None:
-        root = str(Path(__file__).resolve().parent.parent.parent)
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-        self._pids[name] = self.children.start(name, self.folder, *command, env={"PYTHONPATH": path})
+        self._pids[name] = self.children.start(name, self.folder, *command)
 
     def _wait(self, name: str, what: str, look: Callable[[], T | None]) -> T:
         """`until`, but a child that has ended is not waited for."""

@@ -1,0 +1,102 @@
+"""The demo as a whole: the tour holds, a script from outside agrees, and neither is easily pleased."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Demo, gone
+
+pytestmark = pytest.mark.needs("mosquitto", "curl", "openssl")
+
+OUTSIDE = Path(__file__).with_name("outside.py")
+
+
+def outside(demo: Demo) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(OUTSIDE), str(demo.folder)],
+        capture_output=True,
+        text=True,
+        cwd=demo.folder,
+        check=False,
+        timeout=150,
+    )
+
+
+def wait_for_new_bundle(demo: Demo, change: Callable[[Path], None]) -> None:
+    """Change the policy and wait until the gateway has made it active."""
+    bundles = Path(demo.facts["data"], "bundles")
+    before = set(bundles.iterdir())
+    change(Path(demo.facts["policies"]))
+    assert gone(lambda: not set(bundles.iterdir()) - before), "the changed policy was not taken"
+
+
+def allow_all(policies: Path) -> None:
+    """The decision says yes to everything; the tests that would refuse such a bundle are gone."""
+    shutil.rmtree(policies / "tests")
+    decision = policies / "core" / "decision.rego"
+    text = decision.read_text().replace("default allow := false", "default allow := true")
+    replace(decision, text)
+
+
+def deny_all(policies: Path) -> None:
+    replace(policies / "data" / "grants.yaml", "grants: []\n")
+
+
+def replace(file: Path, text: str) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(text)
+    part.rename(file)
+
+
+def test_every_step_of_the_tour_holds(tmp_path: Path) -> None:
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "demo", "--tour", "--json", "--require", "mqtt"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [step for step in steps if step["outcome"] != "ok"] == [], done.stderr
+    assert len(steps) == 15
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_script_from_outside_agrees(demo: Demo) -> None:
+    done = outside(demo)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "14 steps held" in done.stdout
+
+
+def test_it_fails_where_policy_allows_all(demo: Demo) -> None:
+    wait_for_new_bundle(demo, allow_all)
+    done = outside(demo)
+    assert done.returncode == 1, done.stdout
+    assert done.stdout.splitlines()[-2].startswith("forbidden_write"), done.stdout
+
+
+def test_it_fails_where_policy_denies_all(demo: Demo) -> None:
+    wait_for_new_bundle(demo, deny_all)
+    done = outside(demo)
+    assert done.returncode == 1, done.stdout
+    assert done.stdout.splitlines()[-2].startswith("certified_read"), done.stdout
+
+
+def test_it_fails_where_the_journal_cannot_be_written(demo: Demo) -> None:
+    """No file of the gateway may grow or change any more: the kernel answers every write with EFBIG."""
+    _, hard = resource.prlimit(demo.facts["pids"]["gateway"], resource.RLIMIT_FSIZE)
+    resource.prlimit(demo.facts["pids"]["gateway"], resource.RLIMIT_FSIZE, (0, hard))
+    done = outside(demo)
+    assert done.returncode == 1, done.stdout
+    assert "FAILED: the write is allowed" in done.stdout, done.stdout

@@ -50,12 +50,18 @@ class Scan:
         self.at_end = False
         "Whether the file itself ended at `offset` (no zeros behind)."
 
+    def resume(self, index: int, offset: int) -> None:
+        """Begin at a record in the middle, whose place is known from an earlier walk."""
+        self.index, self.offset = index, offset
+
     def __iter__(self) -> Iterator[bytes]:
-        start = self._read(HEAD.size, 0)
-        if start != head(self.index):
-            self.fault = "the head of the segment is damaged"
-            return
-        buffer, base, self.offset = b"", HEAD.size, HEAD.size
+        if self.offset == 0:
+            start = self._read(HEAD.size, 0)
+            if start != head(self.index):
+                self.fault = "the head of the segment is damaged"
+                return
+            self.offset = HEAD.size
+        buffer, base = b"", self.offset
         at = 0
         while True:
             if len(buffer) - at < FRAME.size + MOST_BYTES:

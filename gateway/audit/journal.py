@@ -43,6 +43,8 @@ INTENT_WAIT = 2 * SECOND
 "How long a write waits for its record; then it is refused."
 STALL = 10 * SECOND
 "A disk that neither succeeds nor fails for this long has failed."
+VKEY = "log.vkey"
+"The verifier key beside the log, for convenience; a reviewer keeps a copy elsewhere."
 FLOODS = frozenset({RecordKind.AUTH, RecordKind.FINDING})
 REASON_FIELDS = ("code", "finding", "reason", "result")
 "Where a note says what happened: the first that is there makes the flood key."
@@ -152,6 +154,7 @@ class Journal:
         try:
             self._log, recovery = open_log(self._storage, self._signer, segment_bytes, self._writer, now)
             self._carrier = carry.Carrier(self._storage)
+            self._storage.replace(VKEY, f"{self._signer.vkey}\n".encode())
         except OSError as error:
             raise JournalError(f"cannot open the journal: {error}") from error
         self._signed_ns, self._signed_wall_ns = now.mono_ns, now.wall_ns

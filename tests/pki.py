@@ -6,8 +6,8 @@
         admitted = trust.admit(hmi.der, moment())
 
 The fixtures `pki` (one for the session: issue what you like under names of your own, revoke nothing that
-others use) and `fresh_pki` (one for the test alone) come from tests/conftest.py or from here:
-`from tests.pki import fresh_pki, pki  # noqa: F401`.
+others use) and `fresh_pki` (one for the test alone) reach the tests of a folder by its conftest.py:
+`from tests.pki import fresh_pki, pki` and `__all__ = ["fresh_pki", "pki"]`.
 """
 
 import ssl
@@ -90,7 +90,7 @@ class Credential:
 
 @dataclass
 class Pki:
-    """A PKI folder with zones `plant` and `it`. Where a profile needs hosts they are localhost and 127.0.0.1."""
+    """A PKI folder with zones `plant` and `it`. Hosts, where a profile needs them, are those of loopback."""
 
     dir: Path
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))

@@ -19,17 +19,14 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway.guard.passage import Door, decide, enter, finish, settle
-from gateway.guard.ports import Frame
-from gateway.guard.verdict import Forward, Pending, Refuse
-from gateway.model.asset import Tag
-from gateway.model.decision import Denied, Origin, Reason, Why
+from gateway.guard.passage import Door
+from gateway.model.decision import Why
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
-from gateway.model.operation import Action, NorthTarget, Operation, Point, Protocol
 from gateway.publish import pages, problem
 from gateway.publish.ports import Count
 from gateway.publish.problem import Problem
+from gateway.publish.reads import Reads
 from gateway.publish.values import Values
 from gateway.publish.vetting import Vetting
 
@@ -65,7 +62,7 @@ class Api:
         """`ready` names each thing that must hold before the gateway is of use; none at all is not ready."""
         self._values = values
         self._vetting = vetting
-        self._door = door
+        self._reads = Reads(values, door, clock, count)
         self._clock = clock
         self._count = count
         self._metrics = metrics
@@ -153,10 +150,10 @@ class Api:
             tag = self._values.tags.get(name)
             if tag is None or (released := self._vetting.released(name, now)) is None:
                 continue
-            operation = self._operation(route.kind, caller, tag)
-            if isinstance(decide(operation, caller, self._door, now), Denied):
+            operation = self._reads.operation(route.kind, caller, tag)
+            if self._reads.hidden(operation, caller, now):
                 continue
-            passed = await self._pass(pages.body(released, tag), operation, caller, now)
+            passed = await self._reads.ask(pages.body(released, tag), operation, caller, now)
             if isinstance(passed, bytes):
                 found.append(passed)
             elif passed is not Why.DENIED:
@@ -173,10 +170,10 @@ class Api:
         tag = self._values.tags.get(name) if pages.NAME.fullmatch(name) else None
         released = self._vetting.released(name, now) if tag is not None else None
         if tag is None or released is None:
-            self._unknown(route, caller, tag, name, now)
+            self._reads.unknown(route.kind, caller, tag, name, now)
             raise Problem(404, NO_TAG)
-        operation = self._operation(route.kind, caller, tag)
-        passed = await self._pass(pages.body(released, tag), operation, caller, now)
+        operation = self._reads.operation(route.kind, caller, tag)
+        passed = await self._reads.ask(pages.body(released, tag), operation, caller, now)
         if passed is Why.DENIED:
             raise Problem(404, NO_TAG)
         if isinstance(passed, Why):
@@ -199,53 +196,15 @@ class Api:
             body=body, headers={**problem.HEADERS, "Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
-    # through the door ------------------------------------------------------------------------------
-
-    async def _pass(self, frame: Frame, operation: Operation, caller: Caller, now: Now) -> bytes | Why:
-        """What the permit holds, or why there is none."""
-        verdict = enter(frame, (operation,), caller, self._door, now)
-        if isinstance(verdict, Pending):
-            verdict = await finish(verdict, self._door, now)
-        if not isinstance(verdict, Forward):
-            self._count("https_denied")
-            return verdict.why if isinstance(verdict, Refuse) else Why.DENIED
-        permit = verdict.permit
-        body = permit.spend(self._door.engine.revision, self._clock().mono_ns)
-        if body is None:
-            settle(permit, {"status": "not_sent"}, b"", self._door, now)
-            return Why.BUSY
-        settle(permit, {"status": "ok"}, body, self._door, now)
-        return body
-
     async def _own(self, route: "Route", caller: Caller, body: bytes) -> bytes:
         """Something about the gateway itself: that it exists is no secret, so a denial is 403."""
-        passed = await self._pass(
-            pages.Body(body), self._operation(route.kind, caller, None), caller, self._clock()
-        )
+        operation = self._reads.operation(route.kind, caller, None)
+        passed = await self._reads.ask(pages.Body(body), operation, caller, self._clock())
         if passed is Why.DENIED:
             raise Problem(403, "policy does not allow it")
         if isinstance(passed, Why):
             raise _unavailable(passed)
         return passed
-
-    def _operation(self, kind: str, caller: Caller, tag: Tag | None) -> Operation:
-        return Operation(
-            protocol=Protocol.HTTPS,
-            action=Action.READ,
-            kind=kind,
-            asset=tag.asset if tag is not None else None,
-            asset_kind=self._values.kinds.get(tag.asset) if tag is not None else None,
-            north=NorthTarget(consumer=caller.identity.subject, format=pages.FORMAT),
-            points=(Point(tag.name),) if tag is not None else (),
-        )
-
-    def _unknown(self, route: "Route", caller: Caller, tag: Tag | None, name: str, now: Now) -> None:
-        """Somebody asks for what is not there for them: a denial like others, under the same flood rule."""
-        code, msg = ("release.withheld", name) if tag is not None else ("wire.unknown_tag", repr(name[:128]))
-        denied = Denied(
-            revision=self._door.engine.revision, reasons=(Reason(code, "wire", msg),), origin=Origin.UNASKED
-        )
-        self._door.journal.denied(caller, self._operation(route.kind, caller, tag), denied, now)
 
 
 class Route(Struct, frozen=True):

@@ -23,6 +23,7 @@ UTF8 = 1
 "Payload Format Indicator: the payload is UTF-8 (MQTT 5.0 §3.3.2.3.2)."
 
 _ENCODE = msgspec.json.Encoder().encode
+_FIELD = re.compile(r"\{(\w+)\}")
 _FORBIDDEN = re.compile("[+#\x00-\x1f\x7f-\x9f]")
 "Wildcards and control characters may not be in the topic of a message (§4.7.1, §1.5.4)."
 
@@ -52,11 +53,10 @@ def topic(template: str, tag: Tag, *, site: str, gateway: str) -> str | None:
 
 def fill(template: str, names: Mapping[str, str]) -> str | None:
     """The template with its `{name}` replaced; None for an unknown name or a topic that MQTT forbids."""
-    try:
-        filled = template.format_map(names)
-    except (KeyError, ValueError, IndexError, AttributeError):
+    if not set(_FIELD.findall(template)) <= names.keys():
         return None
-    if not filled or filled.startswith("$") or _FORBIDDEN.search(filled):
+    filled = _FIELD.sub(lambda field: names[field[1]], template)
+    if not filled or "{" in filled or "}" in filled or filled.startswith("$") or _FORBIDDEN.search(filled):
         return None
     return filled if len(filled.encode("utf-8", "surrogatepass")) <= MOST_TOPIC_BYTES else None
 

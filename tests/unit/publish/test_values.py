@@ -1,0 +1,89 @@
+"""The latest value of every tag."""
+
+from gateway.model.asset import DataType
+from gateway.model.sample import Quality
+from gateway.publish.values import Reading
+from tests.scenarios.north import PLC, North, later, tag
+
+
+def test_at_start_every_tag_is_bad_with_reason_restart_and_no_value() -> None:
+    north = North(tag("a"), tag("b"))
+    for name in ("plc-1.a", "plc-1.b"):
+        sample = north.values.sample(name)
+        assert sample is not None
+        assert (sample.value, sample.quality, sample.reason, sample.sequence) == (
+            None,
+            Quality.BAD,
+            "restart",
+            0,
+        )
+    assert north.values.qualities() == {"good": 0, "uncertain": 0, "bad": 2}
+    assert north.values.last("plc-1.a") is None
+
+
+def test_a_bad_reading_keeps_the_last_value_known_and_its_age() -> None:
+    north = North(tag("a", resolution=0.5))
+    north.read("a", 41.5)
+    at = north.now().mono_ns
+    north.moment.advance(10)
+    north.read("a", None, Quality.BAD, "timeout")
+    sample = north.values.sample("plc-1.a")
+    assert sample is not None
+    assert (sample.quality, sample.reason, sample.sequence) == (Quality.BAD, "timeout", 2)
+    assert north.values.last("plc-1.a") == (83, at)
+
+
+def test_last_is_in_the_tags_resolution() -> None:
+    north = North(tag("a", scale=0.1, resolution=0.1), tag("on", type=DataType.BOOL))
+    north.read("a", 41.5)
+    north.read("on", True)
+    assert north.values.last("plc-1.a") == (415, north.now().mono_ns)
+    assert north.values.last("plc-1.on") == (1, north.now().mono_ns)
+    assert north.values.last("no-such") is None
+
+
+def test_a_subscriber_gets_every_name_once_and_the_newest_value() -> None:
+    north = North(*[tag(f"t{n}") for n in range(10)])
+    woken: list[int] = []
+    subscription = north.values.subscribe(lambda: woken.append(1))
+    assert len(subscription) == 10  # all of them are news to who comes
+    while subscription.take():
+        pass
+    for n in range(1000):
+        north.values.update(
+            [Reading("plc-1.t3", n % 100, Quality.GOOD), Reading("plc-1.t4", 1, Quality.GOOD)], north.now()
+        )
+    assert len(subscription) == 2  # never more than there are tags
+    assert len(woken) == 1001  # once a batch
+    assert subscription.take() == "plc-1.t3"
+    sample = north.values.sample("plc-1.t3")
+    assert sample is not None
+    assert (sample.value, sample.sequence) == (99, 1000)
+    assert subscription.take() == "plc-1.t4"
+    assert subscription.take() is None
+    north.values.unsubscribe(subscription)
+    north.read("t3", 1.0)
+    assert len(subscription) == 0
+
+
+def test_other_tags_keep_those_that_are_defined_as_before() -> None:
+    north = North(tag("a"), tag("b"), tag("c"))
+    for name in ("a", "b", "c"):
+        north.read(name, 5.0)
+    subscription = north.values.subscribe(lambda: None)
+    now = later(north.now(), 1)
+    north.values.replace((tag("a"), tag("b", scale=2.0), tag("d")), (PLC,), now)
+    qualities = {name: sample.reason for name in north.values.names if (sample := north.values.sample(name))}
+    assert qualities == {"plc-1.a": "", "plc-1.b": "restart", "plc-1.d": "restart"}
+    assert len(subscription) == 3
+    north.read("c", 5.0)  # a poll that was still under way
+    assert north.values.sample("plc-1.c") is None
+    assert len(subscription) == 3
+
+
+def test_names_after_are_the_rest_of_the_order() -> None:
+    north = North(tag("c"), tag("a"), tag("b"))
+    assert north.values.names == ("plc-1.a", "plc-1.b", "plc-1.c")
+    assert north.values.after("plc-1.a") == ("plc-1.b", "plc-1.c")
+    assert north.values.after("plc-1.bb") == ("plc-1.c",)
+    assert north.values.after("plc-1.c") == ()

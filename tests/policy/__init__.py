@@ -1,0 +1,1 @@
+"""The shipped policy: what it decides, that OPA agrees, and that sharing decisions changes none."""

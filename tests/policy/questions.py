@@ -1,0 +1,287 @@
+"""Random callers, operations and facts around the demo plant, near the edges of its grants.
+
+Each is made from one that is allowed by changing a few fields, so that a field that matters is often the
+only difference between two questions.
+"""
+
+import random
+from typing import Any
+
+import msgspec
+
+from gateway.model.asset import Table
+from gateway.model.identity import Authentication, Caller, Identity, Kind, RoleState
+from gateway.model.moment import Now
+from gateway.model.operation import MUTATING, Action, ModbusTarget, NorthTarget, Operation, Point, Protocol
+from gateway.policy import bundle as bundles
+from gateway.policy.bundle import Bundle
+from gateway.policy.facts import Facts
+from gateway.shipped import folder
+
+HMI = "spiffe://demo.example/plant/hmi-1"
+VIEW = "spiffe://demo.example/plant/view-1"
+GATEWAY = "spiffe://demo.example/gateway/gw-1"
+HISTORIAN = "spiffe://demo.example/it/historian-1"
+
+NOW = Now(wall_ns=1_795_400_000_123_456_789, mono_ns=5, trusted=True, judge_ns=1_795_400_000_123_456_789)
+OPEN = Facts(mode="run", freeze=False, crl="fresh", clock="trusted", trusted=True)
+
+CONDITIONED: list[dict[str, Any]] = [
+    # Reads with every condition that the demo's own grants do not use.
+    {
+        "id": "night-reads",
+        "subjects": [VIEW],
+        "actions": ["read"],
+        "protocols": ["modbus"],
+        "assets": ["plc-1"],
+        "modbus": [{"table": "holding", "ranges": [[100, 199]], "fcs": [3]}],
+        "windows": ["working-hours"],
+        "modes": ["run"],
+        "listeners": ["modbus-north"],
+        "tags": ["plc-1.level_sp"],
+    },
+    {
+        "id": "people-read",
+        "subject_kinds": ["person"],
+        "actions": ["read"],
+        "protocols": ["modbus"],
+        "assets": ["meter-1"],
+        "modbus": [{"table": "input", "ranges": [[0, 9]]}],
+    },
+]
+
+
+def shipped() -> Bundle:
+    """The bundle in this checkout."""
+    return bundles.read(folder("policies"))
+
+
+def conditioned() -> Bundle:
+    """The same with grants that use every condition."""
+    bundle = shipped()
+    data = {**bundle.data, "grants": [*bundle.data["grants"], *CONDITIONED]}
+    return msgspec.structs.replace(bundle, data=data, revision="0" * 64)
+
+
+def caller(
+    subject: str = HMI,
+    *roles: str,
+    kind: Kind = Kind.WORKLOAD,
+    auth: Authentication = Authentication.MTLS,
+    state: RoleState = RoleState.OK,
+    zone: str = "plant",
+    listener: str = "modbus-north",
+    on_behalf_of: str | None = None,
+) -> Caller:
+    """Somebody on a connection."""
+    identity = Identity(
+        subject=subject,
+        kind=kind,
+        auth=auth,
+        zone=zone,
+        roles=roles,
+        role_state=state,
+        fingerprint="00",
+        on_behalf_of=on_behalf_of,
+    )
+    return Caller(
+        identity=identity, source="10.0.0.7", listener=listener, zone=zone, tls="1.3", connection="01"
+    )
+
+
+def read(
+    start: int = 0, count: int = 1, table: Table = Table.INPUT, fc: int = 4, asset: str = "plc-1"
+) -> Operation:
+    """A Modbus read."""
+    return Operation(
+        protocol=Protocol.MODBUS,
+        action=Action.READ,
+        kind="modbus.read_input_registers",
+        asset=asset,
+        asset_kind="plc",
+        modbus=ModbusTarget(unit=1, fc=fc, table=table, start=start, count=count),
+        points=(Point("plc-1.level"),),
+    )
+
+
+def write(start: int = 0, q: int | None = 425, previous: int | None = 400) -> Operation:
+    """A write of one holding register."""
+    return Operation(
+        protocol=Protocol.MODBUS,
+        action=Action.WRITE,
+        kind="modbus.write_single_register",
+        asset="plc-1",
+        asset_kind="plc",
+        modbus=ModbusTarget(unit=1, fc=6, table=Table.HOLDING, start=start, count=1, values=(425,)),
+        points=(Point("plc-1.level_sp", q, previous, None if previous is None else 800),),
+    )
+
+
+def publish(topic: str | None = "acme/demo/tank-1/level") -> Operation:
+    """A publication of one tag."""
+    return Operation(
+        protocol=Protocol.MQTT,
+        action=Action.PUBLISH,
+        kind="mqtt.publish_tag",
+        asset="plc-1",
+        asset_kind="plc",
+        north=NorthTarget(topic=topic, consumer="broker", format="json"),
+        points=(Point("plc-1.level"),),
+    )
+
+
+def fetch(kind: str = "https.read_tag", asset: str | None = "plc-1") -> Operation:
+    """A read over HTTPS."""
+    return Operation(
+        protocol=Protocol.HTTPS,
+        action=Action.READ,
+        kind=kind,
+        asset=asset,
+        asset_kind="plc",
+        north=NorthTarget(consumer=HISTORIAN, format="json"),
+        points=(Point("plc-1.level"),),
+    )
+
+
+def callers() -> list[Caller]:
+    """Everybody, and everybody with one thing wrong."""
+    gateway, internal = Kind.GATEWAY, Authentication.INTERNAL
+    return [
+        caller(HMI, "operator"),
+        caller(HMI, "viewer"),
+        caller(HMI, "operator", "viewer"),
+        caller(HMI, state=RoleState.ABSENT),
+        caller(HMI, "operator", state=RoleState.MALFORMED),
+        caller(HMI, "operator", zone="it"),
+        caller(HMI, "operator", zone="lab"),
+        caller(HMI, "operator", on_behalf_of="oidc:alice"),
+        caller(HMI, "operator", auth=Authentication.NONE),
+        caller(HMI, "operator", kind=Kind.PERSON),
+        caller(VIEW, "viewer"),
+        caller(VIEW, "viewer", listener="other"),
+        caller(VIEW, "operator"),
+        caller("spiffe://demo.example/plant/nobody", "operator"),
+        caller("hmi-1", "operator"),
+        caller(GATEWAY, "collector", kind=gateway, auth=internal, zone="gateway", listener="internal"),
+        caller(GATEWAY, "collector"),
+        caller(HISTORIAN, zone="it", listener="https", state=RoleState.ABSENT),
+        caller(HISTORIAN, "it-reader", zone="plant", listener="https"),
+        caller("local:root", kind=Kind.LOCAL, auth=Authentication.CONTROL, zone="local", listener="control"),
+    ]
+
+
+def operations(dice: random.Random, many: int) -> list[Operation]:
+    """That many operations: bases, and bases with one to three fields changed."""
+    bases = [
+        read(),
+        read(table=Table.HOLDING, fc=3),
+        read(table=Table.HOLDING, fc=3, start=100),
+        read(asset="meter-1"),
+        write(),
+        publish(),
+        fetch(),
+        fetch("https.health", None),
+        Operation(protocol=Protocol.CONTROL, action=Action.ADMIN, kind="control.reload"),
+    ]
+    found = list(bases)
+    while len(found) < many:
+        operation = dice.choice(bases)
+        for _ in range(dice.choice((1, 1, 1, 2, 3))):
+            operation = _changed(dice, operation)
+        found.append(operation)
+    return found
+
+
+OWN: dict[str, tuple[Any, ...]] = {
+    "action": tuple(Action),
+    "protocol": (Protocol.MODBUS, Protocol.HTTPS, Protocol.MQTT),
+    "kind": ("control.status", "https.health", "https.metrics", "modbus.read_coils"),
+    "asset": ("plc-1", "meter-1", "plc-9", None),
+    "asset_kind": ("plc", "meter", "safety", None),
+    "points": (
+        (),
+        (Point("plc-1.level_sp"),),
+        (Point("plc-1.level"), Point("plc-1.level_sp")),
+        *((Point("plc-1.level_sp", q, 400, 10),) for q in (49, 50, 99, 100, 700, 701, 900, 901, 951)),
+        (Point("plc-1.level_sp", 425, 400, 10_001),),
+    ),
+}
+MODBUS: dict[str, tuple[Any, ...]] = {
+    "unit": (0, 1, 2, 255),
+    "fc": (1, 3, 4, 6, 8, 16, 43, 65, 90, 126),
+    "sub": (None, 0, 1, 4, 11),
+    "mei": (None, 13, 14),
+    "table": (*Table, None),
+    "start": (0, 1, 9, 10, 98, 99, 100, 199, 200, 65_535, None),
+    "count": (0, 1, 2, 100, 125, None),
+}
+TOPICS = ("acme/demo/x", "acme/demo/", "acme/demo", "acme/other", "dmz/demo/gw-1/status", None)
+
+
+def neighbours() -> list[tuple[Caller, Operation, Facts]]:
+    """Everybody asks for reads that differ in one field; then facts that differ in one field."""
+    night = Facts(mode="run", windows=("working-hours",), trusted=True, freeze=False)
+    conditional = msgspec.structs.replace(
+        read(100, table=Table.HOLDING, fc=3), points=(Point("plc-1.level_sp"),)
+    )
+    bases = [
+        read(),
+        conditional,
+        read(asset="meter-1"),
+        publish(),
+        fetch(),
+        fetch("https.health", None),
+        _with(read(), fc=8, sub=0),
+        _with(read(), fc=43, mei=14),
+    ]
+    asked = [(who, what, night) for base in bases for what in _one_changed(base) for who in callers()]
+    changes: tuple[dict[str, Any], ...] = ({}, {"mode": "off"}, {"windows": ()}, {"trusted": False})
+    for change in changes:
+        now = msgspec.structs.replace(night, **change)
+        asked += [(who, conditional, now) for who in callers()[10:12]]
+        asked += [(who, conditional, night) for who in callers()[10:12]]
+    return asked
+
+
+def _one_changed(base: Operation) -> list[Operation]:
+    found = [base]
+    for name, values in OWN.items():
+        found += [msgspec.structs.replace(base, **{name: value}) for value in values]
+    if base.modbus is not None:
+        for name, values in MODBUS.items():
+            found += [_with(base, **{name: value}) for value in values]
+    if base.north is not None:
+        for topic in TOPICS:
+            north = msgspec.structs.replace(base.north, topic=topic)
+            found.append(msgspec.structs.replace(base, north=north))
+    return [operation for operation in found if operation.action not in MUTATING]
+
+
+def _with(base: Operation, **change: Any) -> Operation:
+    assert base.modbus is not None
+    return msgspec.structs.replace(base, modbus=msgspec.structs.replace(base.modbus, **change))
+
+
+def _changed(dice: random.Random, operation: Operation) -> Operation:
+    change: dict[str, Any]
+    if operation.modbus is not None and dice.random() < 0.6:
+        name = dice.choice(list(MODBUS))
+        return _with(operation, **{name: dice.choice(MODBUS[name])})
+    if operation.north is not None and dice.random() < 0.5:
+        change = {"north": msgspec.structs.replace(operation.north, topic=dice.choice(TOPICS))}
+    else:
+        name = dice.choice(list(OWN))
+        change = {name: dice.choice(OWN[name])}
+    return msgspec.structs.replace(operation, **change)
+
+
+def facts(dice: random.Random) -> Facts:
+    """Facts, most of them ordinary."""
+    return Facts(
+        mode=dice.choice(("run", "run", "maintenance")),
+        freeze=dice.random() < 0.2,
+        windows=dice.choice(((), ("working-hours",), ("working-hours", "night"))),
+        crl=dice.choice(("fresh", "fresh", "stale", "grace_over", "missing")),
+        clock=dice.choice(("trusted", "trusted", "untrusted", "grace_over")),
+        trusted=dice.random() < 0.7,
+    )

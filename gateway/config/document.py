@@ -157,7 +157,7 @@ class _Reader:
     def _mapping(self, node: MappingNode, trail: Trail) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, ScalarNode):
+            if not isinstance(key_node, ScalarNode) or not str(key_node.value).isprintable():
                 self._fault(key_node, "a key must be a plain word", "write `key: value`")
                 continue
             key = str(key_node.value)
@@ -181,8 +181,6 @@ class _Reader:
     def _scalar(self, node: ScalarNode, trail: Trail) -> Any:
         text = str(node.value)
         kind = _kind(node)
-        if kind in {"str", "timestamp"}:
-            return text
         if kind not in _SCALARS:
             return self._spoil(
                 trail, f"the tag {kind} is not read", "write plain text, a number, true or false"
@@ -190,9 +188,8 @@ class _Reader:
         try:
             return _SCALARS[kind](text)
         except (KeyError, ValueError):
-            return self._spoil(
-                trail, f"{text} is not a value of this kind", "write a finite number, or quote it"
-            )
+            what = f"{text!a} is not a value of this kind"
+            return self._spoil(trail, what, "write a finite number, or plain text in quotes")
 
 
 def _kind(node: Node) -> str:
@@ -214,7 +211,15 @@ def _integer(text: str) -> int:
     return int(digits, base)
 
 
+def _text(text: str) -> str:
+    """Text that can be written out again: an escape can name half a character, which UTF-8 cannot hold."""
+    text.encode()
+    return text
+
+
 _SCALARS: dict[str, Callable[[str], Any]] = {
+    "str": _text,
+    "timestamp": _text,
     "null": lambda _: None,
     "bool": lambda text: {"true": True, "false": False}[text.lower()],
     "int": _integer,

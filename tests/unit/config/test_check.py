@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,16 @@ def test_what_has_expired_is_a_warning_too(
     code, said = said_of(file, capsys)
     assert code == 0
     assert "expired 20 days ago" in said or "expired 21 days ago" in said
+
+
+def test_a_stale_crl_is_a_warning(plant: Site, authority: Pki, capsys: pytest.CaptureFixture[str]) -> None:
+    file = plant()
+    authority.sign_crl("it", authority.now - timedelta(days=40))
+    shutil.copy(authority.crl("it"), file.parent / "pki/it/crl.pem")
+    authority.sign_crl("it")
+    code, said = said_of(file, capsys)
+    assert code == 0
+    assert f"warning: {line_of(file, 'name: it, anchors')}: zone it: a CRL is past its nextUpdate" in said
 
 
 def test_a_write_grant_on_a_safety_system_is_refused(plant: Site, capsys: pytest.CaptureFixture[str]) -> None:

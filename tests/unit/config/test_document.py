@@ -56,10 +56,12 @@ def test_every_key_written_twice_is_named_with_both_lines(tmp_path: Path) -> Non
         ("a: 1\nb: !!set {x, y}\n", 2, "tag set"),
         ("a: .nan\n", 1, ".nan"),
         ("a: 1\nb: 1e999\n", 2, "1e999"),
-        ("a: !!int x\n", 1, "x is not"),
+        ("a: !!int x\n", 1, "'x' is not"),
         ("a: &x [1]\n\nb: *x\n", 3, "alias"),
         ("a: &x [*x]\n", 1, "alias"),
         ("? [a]\n: 1\n", 1, "plain word"),
+        ('a: "\\ud800"\n', 1, "not a value"),
+        ('"\\ud800": 1\n', 1, "plain word"),
     ],
 )
 def test_odd_values_are_faults_and_the_rest_is_read(tmp_path: Path, text: str, line: int, words: str) -> None:

@@ -404,7 +404,7 @@ class Gateway:
             mode=section.mode,
             freeze=section.freeze,
             windows=windows_now(definitions, now.wall_ns),
-            crl="fresh",
+            crls=tuple(sorted((name, trust.crl_state(now)) for name, trust in self.trust.items())),
             clock=self.clock.state(now),
             trusted=now.trusted,
         )

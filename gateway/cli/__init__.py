@@ -7,7 +7,7 @@ import sys
 from gateway import __version__
 from gateway.model.errors import GatewayError
 
-GROUPS = ("run", "check", "status", "pki", "demo")
+GROUPS = ("run", "check", "status", "pki", "policy", "audit", "demo")
 "Modules of this package, each with `add(commands)`."
 
 

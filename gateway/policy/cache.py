@@ -50,6 +50,7 @@ class Projection:
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = tuple(sorted(paths))
         self._caller = tuple(path for path in self.paths if path[0] in _CALLER)
+        self._revocation = any(path[0] == "state" and path[1:2] in ((), ("crl",)) for path in self.paths)
         self._facts = tuple(path for path in self.paths if path[0] in _FACTS)
         self._operation = tuple(path for path in self.paths if path[0] not in (*_CALLER, *_FACTS, "schema"))
 
@@ -58,9 +59,10 @@ class Projection:
         """The paths that make every decision uncacheable: those that hold what differs in every question."""
         return tuple(path for path in self.paths if any(path == request[: len(path)] for request in REQUEST))
 
-    def caller(self, caller: Caller) -> bytes:
-        """Key of who asks."""
-        return key(caller_part(caller), self._caller)
+    def caller(self, caller: Caller, facts: Facts) -> bytes:
+        """Key of who asks, and of the state of the lists that could revoke it."""
+        revocation = facts.crl_of(caller.identity).encode() if self._revocation else b""
+        return revocation + key(caller_part(caller), self._caller)
 
     def operation(self, operation: Operation) -> bytes:
         """Key of what is asked."""
@@ -68,7 +70,8 @@ class Projection:
 
     def facts(self, facts: Facts) -> bytes:
         """Key of what is true now. `state.writes_60s` is null in every question that is cached."""
-        return key(facts_part(facts), self._facts)
+        revocation = repr((facts.crl, facts.crls)).encode() if self._revocation else b""
+        return revocation + key(facts_part(facts), self._facts)
 
 
 def key(part: Part, paths: tuple[Path, ...]) -> bytes:
@@ -91,6 +94,7 @@ class Cache:
         self._projection = projection
         self._most = most if not projection.spoilers else 0
         self._facts: bytes | None = None
+        self._now = Facts()
         self._last = 0
         self._callers: dict[Caller, int] = {}
         self._operations: dict[int, tuple[int, Operation]] = {}
@@ -103,9 +107,11 @@ class Cache:
     def facts(self, facts: Facts) -> None:
         """From now on answer under these facts. A difference that policy can see empties the table."""
         seen = self._projection.facts(facts)
+        self._now = facts
         if seen != self._facts:
             self._facts = seen
             self._table.clear()
+            self._callers.clear()
 
     def flush(self) -> None:
         """Forget every decision."""
@@ -128,7 +134,7 @@ class Cache:
             return None
         who = self._callers.get(caller)
         if who is None:
-            who = self._number(b"c" + self._projection.caller(caller))
+            who = self._number(b"c" + self._projection.caller(caller, self._now))
             if len(self._callers) >= MOST_CALLERS:
                 self._callers.clear()
             self._callers[caller] = who

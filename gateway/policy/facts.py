@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from gateway.model.identity import Authentication, Identity
 from gateway.model.moment import SECOND
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -25,11 +26,19 @@ class Facts(Struct, frozen=True, kw_only=True):
     windows: tuple[str, ...] = ()
     "Names of the open windows, sorted (`windows_now`)."
     crl: str = "missing"
-    "`fresh`, `stale`, `grace_over` or `missing`."
+    "`fresh`, `stale`, `grace_over` or `missing`, for zones that `crls` does not name."
+    crls: tuple[tuple[str, str], ...] = ()
+    "The state of each zone's revocation lists, by zone, sorted."
     clock: str = "grace_over"
     "`trusted`, `untrusted` (within its grace) or `grace_over`."
     trusted: bool = False
     "Whether the wall clock, and so `windows`, is believed."
+
+    def crl_of(self, identity: Identity) -> str:
+        """State of the lists that could revoke this identity; `fresh` where no certificate came in."""
+        if identity.auth is not Authentication.MTLS:
+            return "fresh"
+        return dict(self.crls).get(identity.zone, self.crl)
 
 
 def windows_now(definitions: Mapping[str, Mapping[str, Any]], wall_ns: int) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ parts that change at different rates, so that the cache can know a part by its o
     part        fields                                                  changes with
     caller      subject, conn                                           the connection
     operation   op without id, target, modbus, opcua, northbound, points   the operation
-    facts       state without writes_60s, time without ns               the plant, a window
+    facts       state without writes_60s and crl, time without ns       the plant, a window
+    both        state.crl: of the lists of the caller's zone            those lists
     request     op.id, time.ns, state.writes_60s                        every question
 """
 
@@ -86,7 +87,6 @@ def facts_part(facts: Facts) -> Part:
             "mode": facts.mode,
             "freeze": facts.freeze,
             "approval": None,
-            "crl": facts.crl,
             "clock": facts.clock,
         },
         "time": {"windows": list(facts.windows), "trusted": facts.trusted},
@@ -99,13 +99,14 @@ def document(
     """The whole question. `writes_60s` is null for what changes nothing, whatever was given."""
     rest = operation_part(operation)
     supplied = facts_part(facts)
+    revocation = {"crl": facts.crl_of(caller.identity)}
     counted = writes_60s if operation.action in MUTATING else None
     return {
         "schema": SCHEMA,
         "op": {"id": ulid, **rest.pop("op")},
         **caller_part(caller),
         **rest,
-        "state": {**supplied["state"], "writes_60s": counted},
+        "state": {**supplied["state"], **revocation, "writes_60s": counted},
         "time": {"ns": now.wall_ns, **supplied["time"]},
     }
 

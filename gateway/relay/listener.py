@@ -99,8 +99,11 @@ class TlsListener:
         }
 
     def recheck(self) -> None:
-        """Trust has changed: a new context for who comes, and a new look at who is here."""
-        self._context = server_context(self._certificate, self._key, self._trust)
+        """Trust has changed: a new look at who is here, and a new context for who comes.
+
+        In this order, because the context may fail (IdentityError, a certificate half renewed): whoever was
+        revoked goes either way.
+        """
         now = self._clock()
         for connection in list(self._connections):
             certificate = connection.certificate
@@ -110,6 +113,7 @@ class TlsListener:
             if isinstance(admitted, Refused):
                 self._note("cut", admitted.code, admitted.message, now, connection)
                 connection.abort()
+        self._context = server_context(self._certificate, self._key, self._trust)
 
     def close_idle(self) -> None:
         """Close connections that have said nothing for `idle_s`. Called from a slow timer."""

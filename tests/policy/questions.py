@@ -220,7 +220,7 @@ TOPICS = ("acme/demo/x", "acme/demo/", "acme/demo", "acme/other", "dmz/demo/gw-1
 
 def neighbours() -> list[tuple[Caller, Operation, Facts]]:
     """Everybody asks for reads that differ in one field; then facts that differ in one field."""
-    night = Facts(mode="run", windows=("working-hours",), trusted=True, freeze=False)
+    night = Facts(mode="run", windows=("working-hours",), trusted=True, freeze=False, crl="fresh")
     conditional = msgspec.structs.replace(
         read(100, table=Table.HOLDING, fc=3), points=(Point("plc-1.level_sp"),)
     )
@@ -282,6 +282,7 @@ def facts(dice: random.Random) -> Facts:
         freeze=dice.random() < 0.2,
         windows=dice.choice(((), ("working-hours",), ("working-hours", "night"))),
         crl=dice.choice(("fresh", "fresh", "stale", "grace_over", "missing")),
+        crls=(("plant", dice.choice(("fresh", "stale", "missing"))),) if dice.random() < 0.5 else (),
         clock=dice.choice(("trusted", "trusted", "untrusted", "grace_over")),
         trusted=dice.random() < 0.7,
     )

@@ -15,6 +15,9 @@ from gateway.model.errors import GatewayError
 if TYPE_CHECKING:
     from gateway.demo.world import World
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"All of them end the demo the same, orderly way."
+
 LOOK_S = 0.25
 "How often it is looked whether a child has ended."
 
@@ -38,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from gateway.demo.children import Janitor  # other commands load no demo
     from gateway.demo.world import World
 
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in ENDING:  # SIGINT too: a shell starts background jobs with it ignored
+        signal.signal(number, _interrupt)
     janitor = None
     if args.keep:
         folder = args.keep.resolve()
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130 if args.tour else 0
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)  # whoever presses Ctrl-C twice still gets a clean end
         world.stop()
         if janitor:

@@ -4,6 +4,7 @@ The client is pymodbus over TLS, or a bare TLS socket where pymodbus would not s
 holds and what it received is asked of the PLC itself, past the gateway.
 """
 
+import json
 import socket
 import ssl
 import struct
@@ -64,12 +65,19 @@ def forbidden_write(world: World) -> str:
 
 
 def explained(world: World) -> str:
-    """The operator of the gateway asks why."""
-    found = command("audit", "search", "-c", str(world.config), "--kind", "denial", "--limit", "20")
-    hold(found.returncode == 0, f"audit search: exit {found.returncode} {found.stderr.strip()}")
-    line = next((text for text in found.stdout.splitlines() if "hmi-1" in text), "")
-    hold(bool(line), f"no denial of hmi-1 among:\n{found.stdout}")
-    return line.strip()
+    """The operator of the gateway asks why: which rule, which field, and what the grants there are allow."""
+    data = ["--data", str(world.data)]
+    found = command("audit", "search", *data, "--json", "--kind", "denial", "--who", "hmi-1", "--limit", "1")
+    hold(found.returncode == 0 and bool(found.stdout), f"audit search: {found.stdout}{found.stderr}")
+    told = json.loads(found.stdout.splitlines()[-1])
+    shown = command("audit", "show", *data, str(told["index"]))
+    hold(shown.returncode == 0, f"audit show: {shown.stderr.strip()}")
+    reasons = told["record"]["why"]["reasons"]
+    rules = [r["msg"] for r in reasons if r["code"] == "site.pump_speed_local"]
+    mends = [r["msg"] for r in reasons if r["code"] == "grant.addresses"]
+    hold(bool(rules) and bool(mends), f"reasons {reasons}")
+    hold(all(reason["msg"] in shown.stdout for reason in reasons), f"audit show leaves out some of {reasons}")
+    return f"record {told['index']}: {rules[0]}; {mends[0]}"
 
 
 def allowed_write(world: World) -> str:

@@ -20,7 +20,10 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "Ask why it was refused, and what would allow it",
-        ("gw audit search -c $D/gateway.yaml --kind denial", "gw audit tail -c $D/gateway.yaml"),
+        (
+            "gw audit search --data $D/data --kind denial",
+            "gw audit show --data $D/data NUMBER   # the first column",
+        ),
     ),
     (
         "Come without a certificate (fatal alert), and without a role (exception 01)",
@@ -51,7 +54,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "See how it is, and prove that the log is whole",
-        ("gw status -c $D/gateway.yaml", "gw audit verify -c $D/gateway.yaml"),
+        ("gw status -c $D/gateway.yaml", "gw audit verify --data $D/data --vkey $D/log.vkey"),
     ),
 )
 "Title, commands. `client`, `gw` and `it` are defined in the first block that is printed; {…} are filled in."

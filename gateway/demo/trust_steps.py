@@ -63,9 +63,9 @@ def _refused(world: World) -> bool:
 
 def journal_verifies(world: World) -> str:
     """The log of all this is whole."""
-    done = command("audit", "verify", "-c", str(world.config))
+    done = command("audit", "verify", "--data", str(world.data), "--vkey", str(world.vkey))
     hold(done.returncode == 0, f"audit verify: exit {done.returncode} {done.stdout}{done.stderr}")
-    return done.stdout.strip().splitlines()[-1]
+    return done.stdout.splitlines()[0]
 
 
 def flipped_byte(world: World) -> str:
@@ -77,7 +77,7 @@ def flipped_byte(world: World) -> str:
     at = content.index(b'"kind"')
     content[at + 1] ^= 1
     segment.write_bytes(content)
-    done = command("audit", "verify", "-c", str(world.config), "--journal", str(copy / "journal"))
+    done = command("audit", "verify", "--data", str(copy), "--vkey", str(world.vkey))
     hold(done.returncode == 1, f"audit verify: exit {done.returncode} {done.stdout}{done.stderr}")
     shutil.rmtree(copy)
     return (done.stdout + done.stderr).strip().splitlines()[-1]

@@ -84,6 +84,8 @@ class World:
         self.config = folder / "gateway.yaml"
         self.policies = folder / "policies"
         self.data = folder / "data"
+        self.vkey = folder / "log.vkey"
+        "The log's verifier key, kept apart from the log: the copy beside it proves nothing to a doubter."
         self.ports: dict[str, int] = {}
         self.broker = mosquitto()
         self.children = Children(folder / "logs")
@@ -136,6 +138,7 @@ class World:
             self._listening("broker")
         self._start("gateway", sys.executable, "-m", "gateway", "run", "-c", str(self.config))
         self._wait("gateway", "the gateway is not ready", self._ready)
+        shutil.copy(self.data / "journal" / "log.vkey", self.vkey)
         self._write_facts()
 
     def start_device(self, device: str) -> None:
@@ -181,6 +184,7 @@ class World:
             "data": str(self.data),
             "policies": str(self.policies),
             "pki": str(self.pki),
+            "vkey": str(self.vkey),
             "ca": str(self.ca),
             "certificates": {
                 name: {"certificate": str(pair[0]), "key": str(pair[1])} for name, pair in shown.items()

@@ -1,6 +1,6 @@
 """The tour's steps again, from outside: openssl, curl, mosquitto_sub and pymodbus against a running demo.
 
-    python tests/e2e/outside.py DIR        where `dmz-gateway demo --keep DIR` is running
+    python tests/e2e/outside.py DIR        in the checkout, where `dmz-gateway demo --keep DIR` is running
 
 Nothing of the gateway is imported, so that a mistake cannot excuse itself. `dmz-gateway` is used only as a
 person would, by its command line: to ask why, to revoke, to verify. Exits 1 at the first step that does
@@ -127,8 +127,11 @@ def forbidden_write() -> None:
 
 
 def explained() -> None:
-    found = gateway("audit", "search", "-c", DEMO["config"], "--kind", "denial")
-    hold(found.returncode == 0 and b"hmi-1" in found.stdout, f"the denial is explained: {found}")
+    found = gateway("audit", "search", "--data", DEMO["data"], "--kind", "denial", "--who", "hmi-1")
+    hold(b"site.pump_speed_local" in found.stdout, f"the denial is found with its rule: {found}")
+    told = gateway("audit", "show", "--data", DEMO["data"], found.stdout.split()[0].decode())
+    hold(b"set at the local panel only" in told.stdout, f"the rule is explained: {told}")
+    hold(b"is for other addresses" in told.stdout, f"what would allow it is said: {told}")
 
 
 def allowed_write() -> None:
@@ -240,19 +243,19 @@ def revoked() -> None:
 
 
 def journal_verifies() -> None:
-    done = gateway("audit", "verify", "-c", DEMO["config"])
+    done = gateway("audit", "verify", "--data", DEMO["data"], "--vkey", DEMO["vkey"])
     hold(done.returncode == 0, f"verify: {done}")
 
 
 def flipped_byte() -> None:
     copy = DIR / "outside-copy"
-    shutil.copytree(Path(DEMO["data"], "journal"), copy)
+    shutil.copytree(Path(DEMO["data"], "journal"), copy / "journal")
     try:
         segment = min(p for p in copy.rglob("*") if p.is_file() and b'"kind"' in p.read_bytes())
         content = bytearray(segment.read_bytes())
         content[content.index(b'"kind"') + 1] ^= 1
         segment.write_bytes(content)
-        done = gateway("audit", "verify", "-c", DEMO["config"], "--journal", str(copy))
+        done = gateway("audit", "verify", "--data", str(copy), "--vkey", DEMO["vkey"])
         hold(done.returncode == 1, f"a flipped bit is found: {done}")
     finally:
         shutil.rmtree(copy)

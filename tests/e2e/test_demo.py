@@ -23,7 +23,7 @@ def outside(demo: Demo) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(OUTSIDE), str(demo.folder)],
         capture_output=True,
         text=True,
-        cwd=demo.folder,
+        cwd=ROOT,
         check=False,
         timeout=150,
     )
@@ -37,12 +37,27 @@ def wait_for_new_bundle(demo: Demo, change: Callable[[Path], None]) -> None:
     assert gone(lambda: not set(bundles.iterdir()) - before), "the changed policy was not taken"
 
 
+ALLOW_ALL = """# METADATA
+# title: Yes to everything
+# scope: document
+# entrypoint: true
+package dmz
+
+decision := {
+	"schema": "dmz.decision/1",
+	"allow": true,
+	"reasons": {{"code": "grant.matched", "kind": "grant", "msg": "everything is allowed"}},
+	"obligations": set(),
+	"grants": {"operator-reads"},
+	"revision": data.bundle.revision,
+}
+"""
+
+
 def allow_all(policies: Path) -> None:
-    """The decision says yes to everything; the tests that would refuse such a bundle are gone."""
+    """Yes to all, in an answer that contradicts nothing; the tests that would refuse the bundle are gone."""
     shutil.rmtree(policies / "tests")
-    decision = policies / "core" / "decision.rego"
-    text = decision.read_text().replace("default allow := false", "default allow := true")
-    replace(decision, text)
+    replace(policies / "core" / "decision.rego", ALLOW_ALL)
 
 
 def deny_all(policies: Path) -> None:

@@ -13,7 +13,6 @@ Every answer of every run is judged by the load generator, and when a subject ha
 count must equal what was sent: nothing lost, nothing done twice.
 """
 
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -150,13 +149,13 @@ class Bench:
             for place, n in enumerate(options.connections):
                 results = {subject: cells[subject][place] for subject in options.subjects}
                 rates[n] = min(r.requests / r.seconds for r in results.values()) / 2
-                yield _closed_rows(f"mixed-{n}", results)
+                yield _closed_rows(f"mixed-{n}", results, options.reloads)
         if "paced" in only:
             yield from self._paced(rates)
         if "reload" in only and GATEWAY in options.subjects:
             yield self._reload(rates)
         if "defaults" in only:
-            yield _closed_rows("defaults-64", self._each("defaults-64", links=DEFAULT))
+            yield _closed_rows("defaults-64", self._each("defaults-64", links=DEFAULT), 0)
         if "writes" in only and GATEWAY in options.subjects:
             with self.up(GATEWAY) as running:
                 yield _write_rows(self._noted(running, "writes-64", connections=64, writes=1.0))
@@ -252,19 +251,23 @@ def _cpu_us(result: Result) -> float:
     return result.cpu_s / result.requests * 1e6
 
 
-def _steady_us(result: Result) -> float:
-    """Median of the half seconds: what a request costs between reloads."""
-    each = [s.cpu_s / s.requests * 1e6 for s in result.slices or () if s.requests]
-    return statistics.median(each) if each else _cpu_us(result)
+def _steady_us(result: Result, reloads: int) -> float:
+    """What a request costs before the first reload, from the half seconds that ended before it."""
+    slices = result.slices or []
+    before = slices[: int(len(slices) / (reloads + 1))]
+    requests = sum(s.requests for s in before)
+    return sum(s.cpu_s for s in before) / requests * 1e6 if requests else _cpu_us(result)
 
 
-def _closed_rows(bench: str, results: dict[str, Result]) -> list[Row]:
+def _closed_rows(bench: str, results: dict[str, Result], reloads: int) -> list[Row]:
     busy = {name: r.cpu_s / r.seconds for name, r in results.items()}
     full = all(share >= BUSY for share in busy.values())
     latencies = {name: r.latency_us for name, r in results.items() if r.latency_us is not None}
     return [
         *compare(bench, "cpu_per_request", "us", {n: _cpu_us(r) for n, r in results.items()}, PEER),
-        *compare(bench, "cpu_between_reloads", "us", {n: _steady_us(r) for n, r in results.items()}, PEER),
+        *compare(
+            bench, "cpu_before_reload", "us", {n: _steady_us(r, reloads) for n, r in results.items()}, PEER
+        ),
         *compare(bench, "core_busy", "share", busy, PEER, comparable=False),
         *compare(
             bench,

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ import pytest
 from tests.e2e.conftest import ROOT, Demo, gone
 
 pytestmark = pytest.mark.needs("mosquitto", "curl", "openssl")
+
+LISTEN = "0A"
+"The state of a listening socket in /proc/net/tcp."
 
 OUTSIDE = Path(__file__).with_name("outside.py")
 
@@ -42,6 +47,8 @@ ALLOW_ALL = """# METADATA
 # scope: document
 # entrypoint: true
 package dmz
+
+import future.keywords.not
 
 decision := {
 	"schema": "dmz.decision/1",
@@ -114,4 +121,42 @@ def test_it_fails_where_the_journal_cannot_be_written(demo: Demo) -> None:
     resource.prlimit(demo.facts["pids"]["gateway"], resource.RLIMIT_FSIZE, (0, hard))
     done = outside(demo)
     assert done.returncode == 1, done.stdout
-    assert "FAILED: the write is allowed" in done.stdout, done.stdout
+    seen = (demo.folder / "seen" / "plc-1").read_text()
+    command = [sys.executable, "-m", "gateway.demo.client", "--demo", str(demo.folder)]
+    write = subprocess.run(
+        [*command, "write", "holding", "0", "610"], cwd=ROOT, check=False, capture_output=True
+    )
+    assert write.returncode == 1, write
+    assert (demo.folder / "seen" / "plc-1").read_text() == seen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_every_process_listens_only_where_the_demo_says(demo: Demo) -> None:
+    """A broker's or a library's default port would be a door that nobody watches."""
+    told = set(demo.facts["ports"].values())
+    assert {port for pid in demo.pids for port in listening(pid)} == told
+    assert {address for pid in demo.pids for address in listening_addresses(pid)} == {"0100007F"}
+
+
+def listening(pid: int) -> set[int]:
+    return {int(local.rpartition(":")[2], 16) for local in sockets(pid)}
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """As /proc writes them: 127.0.0.1 is 0100007F."""
+    return {local.rpartition(":")[0] for local in sockets(pid)}
+
+
+def sockets(pid: int) -> set[str]:
+    """Local addresses of a process's listening TCP sockets, both families."""
+    targets = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            targets.append(str(descriptor.readlink()))
+    inodes = {match[1] for target in targets if (match := re.fullmatch(r"socket:\[(\d+)\]", target))}
+    rows = [
+        row.split()
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {row[1] for row in rows if row[3] == LISTEN and row[9] in inodes}

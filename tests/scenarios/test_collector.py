@@ -149,6 +149,7 @@ def test_missed_ticks_are_skipped_not_bunched() -> None:
     scene.run(2)
     assert len(scene.plants["a"].sent) - before in (2, 3)
     assert scene.counts["polls_missed"] >= 59
+    assert "polls_overrun" not in scene.counts
 
 
 def test_never_two_of_one_poll_under_way() -> None:
@@ -212,6 +213,15 @@ def test_a_dead_device_is_left_alone_longer_each_time_and_probed_by_one_poll() -
     scene.plants["a"].mode = None
     scene.run(10)
     assert {scene.told(f"a.r{10 * n}")[1] for n in range(10)} == {"good"}
+
+
+def test_when_a_device_goes_down_all_its_tags_say_so_at_once() -> None:
+    scene = Scene(tag("a", 10), tag("a", 90, poll_ms=60_000))
+    scene.run(61)
+    assert scene.told("a.r90")[0] == 90
+    scene.plants["a"].mode = Why.NO_PATH
+    scene.run(1.1)
+    assert scene.told("a.r90") == (None, "bad", "device_down")
 
 
 def test_pauses_of_equal_devices_spread() -> None:

@@ -180,8 +180,9 @@ class Journal:
         if self._failed is None:
             self._windows.close_all(now)
             self._write_windows(now, force=True)
-            for tally in self._flood.all(now.mono_ns):
-                self._suppressed(tally, now)
+            self._unhurried += [self._suppressed(t, now) for t in self._flood.all(now.mono_ns)]
+            self._noted_ns = now.mono_ns - SECOND
+            self._tell_missed(now)
             _, data = self._writer.record(RecordKind.LIFECYCLE, now, note={"event": "stop"})
             self._unhurried.append(data)
             for part in self._windows.rows(self._closed_rows):
@@ -422,7 +423,8 @@ class Journal:
             self._tell_gap(now)
             return
         for tally in self._flood.due(now.mono_ns):
-            self._suppressed(tally, now)
+            if not self._offer(self._suppressed(tally, now)):
+                self._missed[tally.key.kind] += tally.counted
         self._windows.close_old(now)
         self._write_windows(now)
         self._tell_missed(now)
@@ -455,7 +457,8 @@ class Journal:
             self._unhurried.extend(records)
             self._closed_rows.append(self._windows.written(window))
 
-    def _suppressed(self, tally: Tally, now: Now) -> None:
+    def _suppressed(self, tally: Tally, now: Now) -> bytes:
+        """The one record for all that was only counted."""
         of = tally.key
         note = {
             "of": of.kind,
@@ -467,9 +470,7 @@ class Journal:
             "last_ns": tally.last_wall_ns,
         }
         by = {"subject": of.subject or None, "source": of.source}
-        _, data = self._writer.record(RecordKind.SUPPRESSED, now, who=by, note=note)
-        if not self._offer(data):
-            self._missed[of.kind] += tally.counted
+        return self._writer.record(RecordKind.SUPPRESSED, now, who=by, note=note)[1]
 
     def _tell_missed(self, now: Now) -> None:
         """A gap while the journal lived: the queue was full."""

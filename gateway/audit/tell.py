@@ -1,4 +1,4 @@
-"""Records as sentences: who did what to which device, old and new value, under which rule, with what result."""
+"""Records as sentences: who did what to which device, old and new value, under which rule, what came."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -55,6 +55,8 @@ from gateway.wire.modbus.meaning import Place
 
 log = logging.getLogger(__name__)
 
+JUDGE_S = 60.0
+"How often live connections are looked at again, so that none outlives its certificate by more."
 WATCH_S = 0.15
 "How often files, windows and the clock are looked at, so that a settled change counts within 500 ms."
 
@@ -289,6 +291,7 @@ class Gateway:
         policy = Watch(self.settings.policy.bundle)
         certificates = Watch(*self._own_files())
         tags = Watch(self.path, *self.path.parent.glob("*.yaml"))
+        judged_ns = self.now().mono_ns
         while True:
             await asyncio.sleep(WATCH_S)
             if any(trust.changed() for trust in self.trust.values()):
@@ -298,11 +301,16 @@ class Gateway:
             if certificates.settled():
                 await self._load_certificates()
             if tags.settled():
-                self._load_tags()
+                await self._load_tags()
             self._facts()
             self._warn_of_expiry(self.now())
+            due = self.now().mono_ns - judged_ns > JUDGE_S * SECOND
             for listener in self.listeners:
                 listener.close_idle()
+                if due:
+                    listener.judge()
+            if due:
+                judged_ns = self.now().mono_ns
 
     def _own_files(self) -> list[Path]:
         own, mqtt = self.settings.gateway, self.settings.north.mqtt
@@ -352,29 +360,34 @@ class Gateway:
                 self._refused.pop(f"trust {name}", None)
                 note = {"what": "trust", "zone": name, "version": trust.version}
                 self.journal.event(RecordKind.CONFIG, note, self.now())
-                for listener in self.listeners:
-                    if listener.limits.zone == name:
-                        listener.recheck()
+                self._recheck(name)
             elif trust.error is not None:
                 self._refuse(f"trust {name}", trust.error, RecordKind.CONFIG, self.now())
 
-    async def _load_certificates(self) -> None:
-        try:
-            for listener in self.listeners:
-                listener.recheck()
-        except IdentityError as error:
-            self._refuse("certificates", str(error), RecordKind.CONFIG, self.now())
-            return
+    def _recheck(self, zone: str | None = None) -> bool:
+        """Look at everybody of a zone (or all) again; False where our own certificate cannot be used now."""
+        for listener in self.listeners:
+            if zone in (None, listener.limits.zone):
+                try:
+                    listener.recheck()
+                except IdentityError as error:
+                    self._refuse("certificates", str(error), RecordKind.CONFIG, self.now())
+                    return False
         self._refused.pop("certificates", None)
+        return True
+
+    async def _load_certificates(self) -> None:
+        if not self._recheck():
+            return
         self.journal.event(RecordKind.CONFIG, {"what": "certificates", "result": "loaded"}, self.now())
         if self.broker is not None:
             await self.broker.renew()
 
-    def _load_tags(self) -> None:
+    async def _load_tags(self) -> None:
         """Tags may change while it runs; every other section needs a restart, and says so."""
         now = self.now()
         try:
-            fresh = read(self.path)
+            fresh = await asyncio.to_thread(read, self.path, asset_cost)
         except GatewayError as error:
             self._refuse("configuration", str(error), RecordKind.CONFIG, now)
             return
@@ -462,7 +475,7 @@ class Gateway:
         await self._load_policy()
         self._load_trust()
         await self._load_certificates()
-        self._load_tags()
+        await self._load_tags()
         self._facts()
         result: dict[str, Any] = {"revision": self.decider.revision}
         if self._refused:

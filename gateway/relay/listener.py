@@ -104,6 +104,11 @@ class TlsListener:
         In this order, because the context may fail (IdentityError, a certificate half renewed): whoever was
         revoked goes either way.
         """
+        self.judge()
+        self._context = server_context(self._certificate, self._key, self._trust)
+
+    def judge(self) -> None:
+        """Cut every connection whose certificate would not be let in now: revoked, expired, its zone gone."""
         now = self._clock()
         for connection in list(self._connections):
             certificate = connection.certificate
@@ -113,7 +118,6 @@ class TlsListener:
             if isinstance(admitted, Refused):
                 self._note("cut", admitted.code, admitted.message, now, connection)
                 connection.abort()
-        self._context = server_context(self._certificate, self._key, self._trust)
 
     def close_idle(self) -> None:
         """Close connections that have said nothing for `idle_s`. Called from a slow timer."""

@@ -1,0 +1,175 @@
+"""What a start finds after a crash: intents without outcome, windows that were open, gaps."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.audit import carry, windows
+from gateway.audit.journal import Journal
+from gateway.audit.reader import records
+from gateway.model.record import Accepted, Durable
+from tests.unit.audit import world
+from tests.unit.audit.test_journal import of_kind, started, told, until
+from tests.unit.audit.world import ALLOW, READ_OK, Clock, caller, reading, writing
+
+
+def crashed(journal: Journal) -> None:
+    """As far as the disk can see: nothing more is written."""
+    assert journal._timer is not None
+    journal._timer.cancel()
+    journal._committer = None
+
+
+async def landed(journal: Journal) -> None:
+    """Everything handed over is durable."""
+    journal._tick()
+    await until(lambda: journal._under_way == 0)
+
+
+def test_an_intent_without_outcome_gets_the_outcome_unknown_once(tmp_path: Path) -> None:
+    async def run() -> str:
+        clock = Clock()
+        journal = await started(tmp_path, clock)
+        done = await journal.intent(caller(), (writing(),), (ALLOW,), clock())
+        assert isinstance(done, Durable)
+        journal.outcome(done, caller(), {"status": "ok"}, clock())
+        await landed(journal)
+        left = await journal.intent(caller(), (writing(),), (ALLOW,), clock())
+        assert isinstance(left, Durable)
+        crashed(journal)
+        return left.record
+
+    left = asyncio.run(run())
+    found = world.journal(tmp_path, Clock(), seed=99).open()
+    assert found.unknown == (left,)
+    assert not found.clean
+    last = of_kind(tmp_path, "outcome")[-1]
+    assert (last["about"], last["result"]["status"]) == (left, "unknown")
+    assert world.journal(tmp_path, Clock(), seed=100).open().unknown == ()
+
+
+def test_open_windows_survive_a_crash_up_to_the_last_tick(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock)
+        operation, other = reading(), reading(start=50, tag="plc-1.flow")
+        for _ in range(3):
+            receipt = journal.read(caller(), operation, READ_OK, clock.forward(1))
+            assert isinstance(receipt, Accepted)
+            receipt.answered(b"\1")
+            await landed(journal)
+        second = journal.read(caller(), other, READ_OK, clock())
+        assert isinstance(second, Accepted)
+        second.failed("timeout")
+        await landed(journal)
+        receipt = journal.read(caller(), operation, READ_OK, clock())  # after the last tick: may be lost
+        crashed(journal)
+
+    asyncio.run(run())
+    assert world.journal(tmp_path, Clock(), seed=99).open().windows == 1
+    (window,) = of_kind(tmp_path, "window")
+    assert window["note"]["recovered"] is True
+    first, second = window["what"]["entries"]
+    assert (first["asked"], first["answered"], first["failed"]) == (3, 3, 0)
+    assert (second["asked"], second["answered"], second["failed"]) == (1, 0, 1)
+    assert first["last_ns"] - first["first_ns"] == 2_000_000_000
+    assert window["who"]["subject"] == "spiffe://plant.example/hmi-3"
+    assert world.journal(tmp_path, Clock(), seed=100).open().windows == 0, "saved once"
+
+
+def test_a_window_already_in_the_log_is_not_saved_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock)
+        receipt = journal.read(caller(), reading(), READ_OK, clock())
+        assert isinstance(receipt, Accepted)
+        receipt.answered(b"x")
+        await landed(journal)
+        side = {name: (tmp_path / name).read_bytes() for name in carry.NAMES}
+        clock.forward(11)
+        await until(lambda: of_kind(tmp_path, "window"))
+        crashed(journal)
+        for name, data in side.items():  # as if the row that closes it had not arrived
+            (tmp_path / name).write_bytes(data)
+
+    asyncio.run(run())
+    assert world.journal(tmp_path, Clock(), seed=99).open().windows == 0
+    assert len(of_kind(tmp_path, "window")) == 1
+
+
+def test_the_side_file_stays_small_and_a_new_generation_keeps_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carry, "SMALLEST_LIMIT", 2000)
+    monkeypatch.setattr(windows, "AT_ONCE", 3)
+
+    async def run() -> int:
+        clock = Clock()
+        journal = await started(tmp_path, clock, window_s=1000.0)
+        operations = [reading(start=i) for i in range(20)]
+        largest = 0
+        for round_ in range(300):
+            for operation in operations if round_ % 100 == 0 else operations[:5]:
+                receipt = journal.read(caller(), operation, READ_OK, clock.forward(0.01))
+                assert isinstance(receipt, Accepted)
+                receipt.answered(b"x")
+            await landed(journal)
+            largest = max(largest, *((tmp_path / name).stat().st_size for name in carry.NAMES))
+        assert journal._windows._generation > 2
+        crashed(journal)
+        return largest
+
+    largest = asyncio.run(run())
+    assert largest < 60_000
+    world.journal(tmp_path, Clock(), seed=99).open()
+    entries = {
+        e["input"]["modbus"]["start"]: e["asked"]
+        for w in of_kind(tmp_path, "window")
+        for e in w["what"]["entries"]
+    }
+    assert entries == {start: 300 if start < 5 else 3 for start in range(20)}
+
+
+@pytest.mark.parametrize("keep", [0, 10, 16, 20, 100, 500])
+def test_a_torn_side_file_costs_rows_not_the_start(tmp_path: Path, keep: int) -> None:
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock)
+        journal.read(caller(), reading(), READ_OK, clock())
+        await landed(journal)
+        crashed(journal)
+
+    asyncio.run(run())
+    for name in carry.NAMES:
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[:keep] + b"\xff" * 30)
+    world.journal(tmp_path, Clock(), seed=99).open()
+
+
+def test_the_start_record_tells_what_was_found(tmp_path: Path) -> None:
+    world.journal(tmp_path, Clock()).open()
+    (segment,) = (tmp_path / "segments").glob("*.seg")
+    size = len(list(records(tmp_path)))
+    data = bytearray(segment.read_bytes())
+    used = len(data.rstrip(b"\0"))
+    data[used + 5 : used + 9] = b"torn"
+    segment.write_bytes(data)
+    found = world.journal(tmp_path, Clock(), seed=99).open()
+    assert found.cut is not None
+    start: dict[str, Any] = told(tmp_path)[size]
+    assert start["note"]["event"] == "start"
+    assert start["note"]["recovery"]["cut"]["index"] == size
+    assert start["note"]["recovery"]["cut"]["bytes"] == found.cut.bytes
+    assert start["note"]["recovery"]["clean"] is False
+
+
+def test_a_gap_noted_by_the_last_run_is_told_by_the_next(tmp_path: Path) -> None:
+    world.journal(tmp_path, Clock()).open()
+    (tmp_path / "gap.json").write_text(json.dumps({"why": "Input/output error", "missed": {"read": 7}}))
+    assert world.journal(tmp_path, Clock(), seed=99).open().gap
+    (gap,) = of_kind(tmp_path, "gap")
+    assert gap["note"]["missed"] == {"read": 7}
+    assert not (tmp_path / "gap.json").exists()

@@ -21,8 +21,9 @@ from msgspec import Struct
 
 from gateway.model.errors import Fault, PolicyError
 from gateway.policy import documents
-from gateway.policy.bundle import STAMP, Bundle
+from gateway.policy.bundle import Bundle
 from gateway.policy.functions import ALLOWED, IN_TESTS, why_not
+from gateway.policy.known import Known, comparable
 from gateway.policy.module import Call, Module, Path, Reference, Rule, parse
 
 NOT = ("future", "keywords", "not")
@@ -57,95 +58,28 @@ def load(bundle: Bundle) -> Policy:
         else:
             parsed.append(module)
     if not faults:
-        known = _Known(parsed, bundle)
+        known = Known(parsed, bundle)
         for module in parsed:
             faults += _module(module, known)
         faults += _overlaps(bundle, parsed)
+        faults += known.conflicts()
         faults += known.cycles()
         if ENTRYPOINT not in known.rules:
             faults.append(Fault("core", "there is no rule dmz.decision", "copy core/ from the product"))
     faults += documents.faults(bundle)
     if faults:
         raise PolicyError(sorted(faults, key=lambda fault: fault.where))
-    modules = tuple(module for module in parsed if not _tests(module))
+    modules = tuple(module for module in parsed if not module.tests)
     paths, readers = _projection(modules)
-    tests = tuple(module for module in parsed if _tests(module))
+    tests = tuple(module for module in parsed if module.tests)
     return Policy(bundle=bundle, modules=modules, tests=tests, paths=paths, readers=readers)
 
 
-class _Known:
-    """Everything that a reference can mean."""
-
-    def __init__(self, modules: list[Module], bundle: Bundle) -> None:
-        self.modules = modules
-        self.documents = {*bundle.data, STAMP}
-        self.rules: dict[Path, list[tuple[Module, Rule]]] = {}
-        for module in modules:
-            for rule in module.rules:
-                self.rules.setdefault(rule.path, []).append((module, rule))
-
-    def function(self, module: Module, call: Call) -> int | None:
-        """How many arguments the called function takes; None if there is no such function."""
-        path = call.path[1:] if call.path[:1] == ("data",) else module.package + call.path
-        for _, rule in self.rules.get(path, ()):
-            if rule.parameters:
-                return rule.parameters
-        name = ".".join(call.path)
-        return ALLOWED.get(name, IN_TESTS.get(name) if _tests(module) else None)
-
-    def reads(self, path: Path) -> list[Path]:
-        """The rules that a static data path can reach: those it lies in, and those that lie in it."""
-        return [rule for rule in self.rules if _comparable(rule, path)]
-
-    def cycles(self) -> Iterator[Fault]:
-        """Rules that depend on themselves, each cycle once."""
-        edges = {path: self._dependencies(path) for path in self.rules}
-        done: set[Path] = set()
-        for start in edges:
-            loop = _loop(start, edges, done)
-            if loop:
-                module, rule = self.rules[loop[0]][0]
-                through = " -> ".join(".".join(path) for path in loop)
-                yield Fault(f"{module.name}:{rule.line}", f"depends on itself: {through}", "break the circle")
-                return
-
-    def _dependencies(self, path: Path) -> list[Path]:
-        found: dict[Path, None] = {}
-        for module, rule in self.rules[path]:
-            for target in [*(r.path for r in rule.references), *(c.path for c in rule.calls)]:
-                if target[:1] == ("input",):
-                    continue
-                absolute = target[1:] if target[:1] == ("data",) else module.package + target
-                found.update(dict.fromkeys(self.reads(absolute)))
-        return list(found)
-
-
-def _loop(start: Path, edges: dict[Path, list[Path]], done: set[Path]) -> list[Path]:
-    """A circle that can be reached from there, or nothing. Depth first, without recursion of our own."""
-    trail: list[Path] = []
-    stack: list[tuple[Path, int]] = [(start, 0)]
-    while stack:
-        path, place = stack.pop()
-        if place == 0:
-            if path in done:
-                continue
-            if path in trail:
-                return [*trail[trail.index(path) :], path]
-            trail.append(path)
-        if place < len(edges[path]):
-            stack.append((path, place + 1))
-            stack.append((edges[path][place], 0))
-        else:
-            trail.pop()
-            done.add(path)
-    return []
-
-
-def _module(module: Module, known: _Known) -> Iterator[Fault]:
+def _module(module: Module, known: Known) -> Iterator[Fault]:
     """Rules 2 and 4 to 12 for one module."""
     yield from _package(module)
     yield from _imports(module)
-    if not _tests(module):
+    if not module.tests:
         for line in module.withs:
             yield Fault(f"{module.name}:{line}", "`with` outside tests/", "write a rule without it")
     for line in module.floats:
@@ -213,7 +147,7 @@ def _extension(module: Module, rule: Rule) -> Iterator[Fault]:
         yield Fault(where, f"{name} is not a set", f"write `{name} contains {{…}} if …`")
 
 
-def _call(module: Module, call: Call, known: _Known) -> Iterator[Fault]:
+def _call(module: Module, call: Call, known: Known) -> Iterator[Fault]:
     name, where = ".".join(call.path), f"{module.name}:{call.line}"
     if not call.path:
         yield Fault(where, "a call of something that is not a name", "call functions by name")
@@ -226,15 +160,15 @@ def _call(module: Module, call: Call, known: _Known) -> Iterator[Fault]:
         yield Fault(where, what, "give it what it takes")
 
 
-def _reference(module: Module, reference: Reference, known: _Known) -> Iterator[Fault]:
+def _reference(module: Module, reference: Reference, known: Known) -> Iterator[Fault]:
     where, path = f"{module.name}:{reference.line}", reference.path
     match path:
         case ("input",):
-            if not _tests(module):
+            if not module.tests:
                 yield Fault(where, "`input` is read whole", "name the fields that the rule needs")
         case ("input", *rest):
             unknown = _no_field(tuple(rest))
-            if unknown and not _tests(module):
+            if unknown and not module.tests:
                 yield Fault(where, f"dmz.input/1 has no field {unknown}", "see docs/reference/input.md")
         case ("data",):
             yield Fault(where, "`data` is read whole", "name the document that the rule needs")
@@ -262,7 +196,7 @@ def _overlaps(bundle: Bundle, modules: list[Module]) -> Iterator[Fault]:
     for name, value in bundle.data.items():
         if name in PACKAGES:
             for leaf in _leaves((name,), value):
-                hit = next((rule for rule in rules if _comparable(rule, leaf)), None)
+                hit = next((rule for rule in rules if comparable(rule, leaf)), None)
                 said = ".".join(leaf)
                 what = (
                     f"data.{said} shadows the rule at {rules[hit]}" if hit else f"data.{said} is a package's"
@@ -276,15 +210,6 @@ def _leaves(path: Path, value: object) -> Iterator[Path]:
             yield from _leaves((*path, name), inner)
     else:
         yield path
-
-
-def _comparable(one: Path, other: Path) -> bool:
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
-
-
-def _tests(module: Module) -> bool:
-    return module.name.startswith("tests/")
 
 
 def _projection(modules: tuple[Module, ...]) -> tuple[tuple[Path, ...], dict[Path, str]]:

@@ -80,6 +80,11 @@ class Module(Struct, frozen=True, kw_only=True):
     floats: tuple[int, ...]
     "Lines with a number that is not an integer."
 
+    @property
+    def tests(self) -> bool:
+        """Whether it lies under tests/, which no gateway loads for deciding."""
+        return self.name.startswith("tests/")
+
 
 @lru_cache(maxsize=MOST_REMEMBERED)
 def parse(name: str, text: str) -> Module | Fault:

@@ -28,6 +28,8 @@ MOST_ENTRIES = 50_000
 "Entries open at once (about 1 KiB each); one more closes every window early."
 MOST_KEPT = 2 * MOST_ENTRIES
 "Entries open or waiting to be written; beyond it reads get no receipt."
+MOST_HEADS = 50_000
+"Descriptions of operations kept for the next windows; beyond it all are forgotten."
 MOST_ALIASES = 4
 "Operation objects remembered for one entry; equal ones beyond it are found by value, more slowly."
 MOST_CALLERS = 1024
@@ -199,6 +201,8 @@ class Windows:
         "Entries open or closing."
         self._writer = writer
         self._window_ns = window_ns
+        self._heads: dict[int, tuple[Operation, tuple[str, tuple[str, ...], str], bytes]] = {}
+        "Identity of an operation object (held here) -> what entries say about it."
         self._groups: dict[GroupKey, Group] = {}
         self._open: dict[int, Window] = {}
         "In the order in which they began."
@@ -387,6 +391,20 @@ class Windows:
     def _add(
         self, window: Window, caller: Caller, operation: Operation, decision: Allowed, now: Now
     ) -> Entry:
+        head = self._head(window, caller, operation, decision, now)
+        self._numbers += 1
+        self._opened += 1
+        self.kept += 1
+        return Entry(self._numbers, window, head, self.dirty, now.wall_ns)
+
+    def _head(
+        self, window: Window, caller: Caller, operation: Operation, decision: Allowed, now: Now
+    ) -> bytes:
+        """What an entry says beside its counts. It depends on no caller, so windows of all share it."""
+        version = (decision.revision, decision.grants, decision.evaluation)
+        known = self._heads.get(id(operation))
+        if known is not None and known[1] == version:
+            return known[2]
         question = self._question(window, caller, operation, decision, now)
         own = {name: value for name, value in question.items() if name not in COMMON}
         told: dict[str, Any] = {
@@ -397,11 +415,11 @@ class Windows:
             "reasons": decision.reasons,
             "evaluation": decision.evaluation,
         }
-        self._numbers += 1
-        entry = Entry(self._numbers, window, _encode(told)[:-1], self.dirty, now.wall_ns)
-        self._opened += 1
-        self.kept += 1
-        return entry
+        head = _encode(told)[:-1]
+        if len(self._heads) >= MOST_HEADS:
+            self._heads.clear()
+        self._heads[id(operation)] = (operation, version, head)
+        return head
 
     def _question(
         self, window: Window, caller: Caller, operation: Operation, decision: Decision, now: Now

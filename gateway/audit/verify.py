@@ -113,11 +113,15 @@ class _Promises:
         self._beside = sorted(known, key=lambda checkpoint: checkpoint.size)
         self.newest = self._beside[-1]
         self._merged = heapq.merge(self._history(), self._beside, key=lambda checkpoint: checkpoint.size)
+        self._given: Checkpoint | None = None
         self.count = 0
 
     def next(self) -> Checkpoint | None:
         """The next promise to hold the tree against."""
         found = next(self._merged, None)
+        while found is not None and found == self._given:
+            found = next(self._merged, None)  # The newest stands in two files.
+        self._given = found
         self.count += found is not None
         return found
 

@@ -288,6 +288,26 @@ async def test_turns_are_fair_among_callers() -> None:
         assert order.index(7) <= 2, "the modest one waits for one request of the greedy one, not for fifty"
 
 
+async def test_a_write_goes_before_waiting_polls() -> None:
+    order: list[int] = []
+    go = asyncio.Event()
+
+    async def note(plant: ScriptedPlant, request: bytes, reply: Reply) -> None:
+        await go.wait()
+        order.append(request[7])
+        await reply(plant.device.answer(request))
+
+    async with ScriptedPlant(note) as plant, gateway(plant, timeout_ms=5000) as bench:
+        poller, operator = await Client.connect(bench), await Client.connect(bench)
+        poller.send(b"".join(read(tid, tid) for tid in range(50)))
+        await until(lambda: bench.shared.queued == 49)
+        operator.send(write(1, 7, 70))
+        await until(lambda: bench.shared.queued == 50)
+        go.set()
+        assert await operator.answer() == (1, write(1, 7, 70)[7:])
+        assert order[:2] == [3, 6]
+
+
 async def test_without_a_role_every_request_is_01_and_the_connection_stays() -> None:
     nobody = replace(CALLER, identity=replace(CALLER.identity, role_state=RoleState.ABSENT, roles=()))
     async with ScriptedPlant() as plant, gateway(plant, nobody) as bench:
@@ -351,7 +371,9 @@ async def test_what_a_client_left_behind_in_the_queue_is_not_sent() -> None:
 
     async with ScriptedPlant(slow) as plant, gateway(plant, timeout_ms=5000) as bench:
         client = await Client.connect(bench)
-        client.send(read(1, 1) + write(2, 2, 2))
+        client.send(read(1, 1))
+        await until(lambda: bench.shared.in_flight == 1)
+        client.send(write(2, 2, 2))
         await until(lambda: bench.shared.queued == 1)
         client.close()
         other = await Client.connect(bench)

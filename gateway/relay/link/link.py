@@ -1,21 +1,13 @@
 """Links to plant devices: the only writers towards the plant, and they take nothing but permits.
 
 Rules that hold here:
-- Transaction ids are ours (they step by an odd stride from a random start, so that a device which answers
-  with "another id" or twice does not hit one that a later request will use). No client's id goes upstream.
-- A connection that owes us an answer, or gave us one that nobody asked for, gets no further request: it is
-  retired, and closed once what is in flight on it is settled. A late answer has nowhere to go.
 - Nothing is ever sent twice (invariant 6): a request that went out and got no answer ends as NO_ANSWER.
-- Waiting requests take turns by caller, so that nobody starves behind a greedy one.
+- Whoever waits takes turns (`turns.py`); answers find their way by ids of ours (`connection.py`).
 """
 
 import asyncio
 import logging
-import secrets
-from collections import OrderedDict, deque
 from collections.abc import Callable
-from struct import Struct as Layout
-from typing import cast
 
 from gateway.guard.passage import Door, settle
 from gateway.guard.permit import ActPermit, Permit
@@ -24,102 +16,14 @@ from gateway.model.asset import Asset
 from gateway.model.decision import Why
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
+from gateway.relay.link.connection import PlantConnection
+from gateway.relay.link.turns import Turns, Waiting
 from gateway.relay.tasks import Tasks
-from gateway.wire.modbus.framing import MbapReader
-from gateway.wire.modbus.functions import DeviceException, Request, WrongAnswer, read_answer
 
 log = logging.getLogger(__name__)
 
-SWEEP_S = 0.02
-"How often time-outs are looked for: one timer for all links, none per request."
 RECONNECT_S = 1.0
 "After a connection could not be made, requests fail at once for this long instead of waiting each in turn."
-MBAP = Layout(">HHHB")
-
-_OK = {"status": "ok"}
-
-
-class Waiting:
-    """One permit on its way: queued, then in flight."""
-
-    __slots__ = ("deadline_ns", "permit", "sink")
-
-    def __init__(self, permit: Permit, sink: Sink, deadline_ns: int) -> None:
-        self.permit = permit
-        self.sink = sink
-        self.deadline_ns = deadline_ns
-
-
-class PlantConnection(asyncio.Protocol):
-    """One TCP connection to a device."""
-
-    def __init__(self, link: "PlantLink") -> None:
-        self._link = link
-        self._reader = MbapReader()
-        self._transport: asyncio.Transport | None = None
-        self._tid = secrets.randbelow(65_536)
-        self._stride = secrets.randbelow(16_384) * 2 + 1
-        self.outstanding: dict[int, Waiting] = {}
-        self.retired = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def send(self, waiting: Waiting, pdu: bytes) -> None:
-        """Send one request under an id of ours."""
-        outstanding = self.outstanding
-        tid = self._tid = (self._tid + self._stride) & 0xFFFF
-        while tid in outstanding:
-            tid = self._tid = (self._tid + self._stride) & 0xFFFF
-        outstanding[tid] = waiting
-        if self._transport is not None:
-            self._transport.write(MBAP.pack(tid, 0, len(pdu) + 1, self._link.asset.unit) + pdu)
-
-    def data_received(self, data: bytes) -> None:
-        link = self._link
-        now = link.clock()
-        for adu in self._reader.feed(data):
-            waiting = self.outstanding.pop(adu.tid, None)
-            if waiting is None:
-                self.retire("unsolicited", now)
-                continue
-            if adu.unit != link.asset.unit:
-                link.failed(waiting, "wrong_answer", now)
-                self.retire("unit_mismatch", now)
-                continue
-            answer = read_answer(cast(Request, waiting.permit.frame), adu.pdu)
-            if isinstance(answer, WrongAnswer):
-                link.failed(waiting, "wrong_answer", now)
-                self.retire(answer.finding, now)
-                continue
-            result = _OK
-            if isinstance(answer, DeviceException):
-                result = {"status": f"exception_{answer.code:02x}"}
-            settle(waiting.permit, result, answer.data, link.door, now)
-            waiting.sink.answered(waiting.permit, answer)
-        if self._reader.lost is not None:
-            self.retire(self._reader.lost, now)
-            self.close()
-        if self.retired and not self.outstanding:
-            self.close()
-        if link.queued:
-            link.pump(now)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._link.lost(self)
-
-    def retire(self, why: str | None, now: Now) -> None:
-        """Send nothing more on this connection; `why` is recorded where the device broke the protocol."""
-        if not self.retired:
-            self.retired = True
-            if why is not None:
-                self._link.finding(why, now)
-
-    def close(self) -> None:
-        """Close; what is in flight ends as NO_ANSWER when the connection is lost."""
-        if self._transport is not None:
-            self._transport.close()
 
 
 class PlantLink:
@@ -133,8 +37,7 @@ class PlantLink:
         self._timeout_ns = asset.timeout_ms * 1_000_000
         self._connections: list[PlantConnection] = []
         self._connecting = 0
-        self._waits: OrderedDict[int, deque[Waiting]] = OrderedDict()
-        self.queued = 0
+        self._turns = Turns()
         self._down_until_ns = 0
         self._closed = False
         self.counts = {"sent": 0, "timeouts": 0, "connects": 0, "refused_full": 0}
@@ -145,7 +48,7 @@ class PlantLink:
         """Queue a permit (see guard.ports.Plant)."""
         now = self.clock()
         waiting = Waiting(permit, sink, now.mono_ns + self._timeout_ns)
-        if self.queued == 0 and (connection := self._free()) is not None:
+        if not self._turns and (connection := self._free()) is not None:
             self._launch(connection, waiting, now)
             return
         if self.queued >= self.asset.queue or self._closed:
@@ -155,8 +58,7 @@ class PlantLink:
         if not self._connections and not self._connecting and now.mono_ns < self._down_until_ns:
             asyncio.get_running_loop().call_soon(self._unsent, waiting, Why.NO_PATH)
             return
-        self._waits.setdefault(id(permit.caller), deque()).append(waiting)
-        self.queued += 1
+        self._turns.put(waiting)
         self.pump(now)
 
     def open(self) -> None:
@@ -168,7 +70,7 @@ class PlantLink:
         """Take nothing more; what waits is told, what is in flight may still be answered in its time."""
         self._closed = True
         now = self.clock()
-        for waiting in self._drain():
+        for waiting in self._turns.drain():
             self._unsent(waiting, Why.NO_PATH)
         for connection in list(self._connections):
             connection.retire(None, now)
@@ -192,6 +94,11 @@ class PlantLink:
         return bool(self._connections)
 
     @property
+    def queued(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._turns)
+
+    @property
     def in_flight(self) -> int:
         """Requests sent and not yet answered."""
         return sum(len(c.outstanding) for c in self._connections)
@@ -200,12 +107,12 @@ class PlantLink:
 
     def pump(self, now: Now) -> None:
         """Send what may be sent, one caller after the other."""
-        while self.queued:
+        while self._turns:
             connection = self._free()
             if connection is None:
                 self._connect_if_useful()
                 return
-            self._launch(connection, self._next(), now)
+            self._launch(connection, self._turns.next(), now)
 
     def _free(self) -> PlantConnection | None:
         best, load = None, self.asset.in_flight
@@ -215,14 +122,6 @@ class PlantLink:
                 if load == 0:
                     break
         return best
-
-    def _next(self) -> Waiting:
-        caller, waits = self._waits.popitem(last=False)
-        waiting = waits.popleft()
-        if waits:
-            self._waits[caller] = waits
-        self.queued -= 1
-        return waiting
 
     def _launch(self, connection: PlantConnection, waiting: Waiting, now: Now) -> None:
         if waiting.sink.gone:
@@ -262,8 +161,7 @@ class PlantLink:
             self.failed(
                 waiting, "unknown" if isinstance(waiting.permit, ActPermit) else "connection_lost", now
             )
-        if self.queued:
-            self.pump(now)
+        self.pump(now)
 
     def sweep(self, now: Now) -> None:
         """Find what has waited too long (one timer calls this for all links)."""
@@ -278,27 +176,10 @@ class PlantLink:
                 self.failed(connection.outstanding.pop(tid), "timeout", now)
             if connection.retired and not connection.outstanding:
                 connection.close()
-        if self.queued:
-            for waiting in self._overdue(mono_ns):
+        if self._turns:
+            for waiting in self._turns.overdue(mono_ns):
                 self._unsent(waiting, Why.BUSY if self._connections else Why.NO_PATH)
             self.pump(now)
-
-    def _overdue(self, mono_ns: int) -> list[Waiting]:
-        late = []
-        for caller in list(self._waits):
-            waits = self._waits[caller]
-            while waits and waits[0].deadline_ns <= mono_ns:
-                late.append(waits.popleft())
-                self.queued -= 1
-            if not waits:
-                del self._waits[caller]
-        return late
-
-    def _drain(self) -> list[Waiting]:
-        waiting = [w for waits in self._waits.values() for w in waits]
-        self._waits.clear()
-        self.queued = 0
-        return waiting
 
     # connecting ----------------------------------------------------------------------------------
 
@@ -324,7 +205,7 @@ class PlantLink:
             if not self._connections:
                 log.warning("asset %s: no connection: %s", self.asset.name, error)
                 self._down_until_ns = self.clock().mono_ns + int(RECONNECT_S * 1e9)
-                for waiting in self._drain():
+                for waiting in self._turns.drain():
                     self._unsent(waiting, Why.NO_PATH)
             return
         self._connecting -= 1
@@ -333,44 +214,3 @@ class PlantLink:
             return
         self._connections.append(connection)
         self.pump(self.clock())
-
-
-class Links:
-    """All links, and the one timer that looks for time-outs."""
-
-    def __init__(self) -> None:
-        self._links: set[PlantLink] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, link: PlantLink) -> PlantLink:
-        """Watch a link's time-outs until `remove`."""
-        self._links.add(link)
-        return link
-
-    def remove(self, link: PlantLink) -> None:
-        """Close a link; it is forgotten once nothing is in flight on it."""
-        link.close()
-        if link.finished:
-            self._links.discard(link)
-
-    def start(self, clock: Callable[[], Now]) -> None:
-        """Begin to sweep."""
-        loop = asyncio.get_running_loop()
-
-        def sweep() -> None:
-            now = clock()
-            for link in list(self._links):
-                link.sweep(now)
-                if link.finished:
-                    self._links.discard(link)
-            self._timer = loop.call_later(SWEEP_S, sweep)
-
-        self._timer = loop.call_later(SWEEP_S, sweep)
-
-    def stop(self) -> None:
-        """Close every link."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for link in self._links:
-            link.cut()
-        self._links.clear()

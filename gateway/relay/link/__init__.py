@@ -1,0 +1,7 @@
+"""Links to plant devices: the only writers towards the plant, and they take nothing but permits."""
+
+from gateway.relay.link.connection import PlantConnection
+from gateway.relay.link.link import PlantLink
+from gateway.relay.link.links import Links
+
+__all__ = ["Links", "PlantConnection", "PlantLink"]

@@ -1,0 +1,108 @@
+"""One TCP connection to a device: requests out under ids of ours, answers back to whoever waits.
+
+- Transaction ids step by an odd stride from a random start, so that a device which answers with "another id"
+  or twice does not hit one that a later request will use. No client's id goes upstream.
+- A connection that owes us an answer, or gave us one that nobody asked for, is retired: it gets no further
+  request, and is closed once what is in flight on it is settled. A late answer has nowhere to go.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from struct import Struct as Layout
+from typing import Protocol, cast
+
+from gateway.guard.passage import Door, settle
+from gateway.model.asset import Asset
+from gateway.model.moment import Now
+from gateway.relay.link.turns import Waiting
+from gateway.wire.modbus.framing import MbapReader
+from gateway.wire.modbus.functions import DeviceException, Request, WrongAnswer, read_answer
+
+MBAP = Layout(">HHHB")
+
+_OK = {"status": "ok"}
+
+
+class Owner(Protocol):
+    """What a connection asks of the link that it belongs to."""
+
+    door: Door
+    asset: Asset
+    clock: Callable[[], Now]
+
+    def pump(self, now: Now) -> None: ...
+    def failed(self, waiting: Waiting, status: str, now: Now) -> None: ...
+    def finding(self, name: str, now: Now) -> None: ...
+    def lost(self, connection: "PlantConnection") -> None: ...
+
+
+class PlantConnection(asyncio.Protocol):
+    """One TCP connection to a device."""
+
+    def __init__(self, link: Owner) -> None:
+        self._link = link
+        self._reader = MbapReader()
+        self._transport: asyncio.Transport | None = None
+        self._tid = secrets.randbelow(65_536)
+        self._stride = secrets.randbelow(16_384) * 2 + 1
+        self.outstanding: dict[int, Waiting] = {}
+        self.retired = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def send(self, waiting: Waiting, pdu: bytes) -> None:
+        """Send one request under an id of ours."""
+        outstanding = self.outstanding
+        tid = self._tid = (self._tid + self._stride) & 0xFFFF
+        while tid in outstanding:
+            tid = self._tid = (self._tid + self._stride) & 0xFFFF
+        outstanding[tid] = waiting
+        if self._transport is not None:
+            self._transport.write(MBAP.pack(tid, 0, len(pdu) + 1, self._link.asset.unit) + pdu)
+
+    def data_received(self, data: bytes) -> None:
+        link = self._link
+        now = link.clock()
+        for adu in self._reader.feed(data):
+            waiting = self.outstanding.pop(adu.tid, None)
+            if waiting is None:
+                self.retire("unsolicited", now)
+                continue
+            if adu.unit != link.asset.unit:
+                link.failed(waiting, "wrong_answer", now)
+                self.retire("unit_mismatch", now)
+                continue
+            answer = read_answer(cast(Request, waiting.permit.frame), adu.pdu)
+            if isinstance(answer, WrongAnswer):
+                link.failed(waiting, "wrong_answer", now)
+                self.retire(answer.finding, now)
+                continue
+            result = _OK
+            if isinstance(answer, DeviceException):
+                result = {"status": f"exception_{answer.code:02x}"}
+            settle(waiting.permit, result, answer.data, link.door, now)
+            waiting.sink.answered(waiting.permit, answer)
+        if self._reader.lost is not None:
+            self.retire(self._reader.lost, now)
+            self.close()
+        if self.retired and not self.outstanding:
+            self.close()
+        link.pump(now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._link.lost(self)
+
+    def retire(self, why: str | None, now: Now) -> None:
+        """Send nothing more on this connection; `why` is recorded where the device broke the protocol."""
+        if not self.retired:
+            self.retired = True
+            if why is not None:
+                self._link.finding(why, now)
+
+    def close(self) -> None:
+        """Close; what is in flight ends as NO_ANSWER when the connection is lost."""
+        if self._transport is not None:
+            self._transport.close()

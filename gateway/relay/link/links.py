@@ -1,0 +1,51 @@
+"""All links to the plant, and the one timer that looks for time-outs."""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.model.moment import Now
+from gateway.relay.link.link import PlantLink
+
+SWEEP_S = 0.02
+"How often time-outs are looked for: one timer for all links, none per request."
+
+
+class Links:
+    """Every link from its making until nothing is in flight on it any more."""
+
+    def __init__(self) -> None:
+        self._links: set[PlantLink] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, link: PlantLink) -> PlantLink:
+        """Watch a link's time-outs until `remove`."""
+        self._links.add(link)
+        return link
+
+    def remove(self, link: PlantLink) -> None:
+        """Close a link; it is forgotten once nothing is in flight on it."""
+        link.close()
+        if link.finished:
+            self._links.discard(link)
+
+    def start(self, clock: Callable[[], Now]) -> None:
+        """Begin to sweep."""
+        loop = asyncio.get_running_loop()
+
+        def sweep() -> None:
+            now = clock()
+            for link in list(self._links):
+                link.sweep(now)
+                if link.finished:
+                    self._links.discard(link)
+            self._timer = loop.call_later(SWEEP_S, sweep)
+
+        self._timer = loop.call_later(SWEEP_S, sweep)
+
+    def stop(self) -> None:
+        """Close every link."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for link in self._links:
+            link.cut()
+        self._links.clear()

@@ -5,6 +5,7 @@ only difference between two questions.
 """
 
 import random
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -51,8 +52,9 @@ CONDITIONED: list[dict[str, Any]] = [
 ]
 
 
+@cache
 def shipped() -> Bundle:
-    """The bundle in this checkout."""
+    """The bundle in this checkout. Nobody changes it, so it is read once."""
     return bundles.read(folder("policies"))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gateway.policy import bundle as bundles
 from gateway.policy.bundle import Bundle
-from gateway.shipped import folder
+from tests.policy.questions import shipped
 
 HEAD = "package site.demo\n\nimport future.keywords.not\n\n"
 "Three lines that every site module starts with; what follows begins on line 5."
@@ -12,7 +12,7 @@ HEAD = "package site.demo\n\nimport future.keywords.not\n\n"
 
 def written(to: Path, changes: dict[str, str | None]) -> Path:
     """The shipped bundle in a folder; a change of None removes the file."""
-    for name, content in bundles.read(folder("policies")).files.items():
+    for name, content in shipped().files.items():
         _write(to / name, content.decode())
     for name, text in changes.items():
         if text is None:

@@ -26,7 +26,10 @@ Describe = Callable[[Caller, Operation, Now, str], bytes]
 Units = Callable[[str], tuple[float, str] | None]
 "Resolution and unit of a tag; None where it is not known."
 
-_encode = msgspec.json.Encoder().encode
+UNENCODABLE = (ValueError, TypeError, OverflowError, msgspec.MsgspecError)
+"What encoding raises for values that JSON has no form for, such as lone surrogates."
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def who(caller: Caller) -> dict[str, Any]:
@@ -102,7 +105,10 @@ def _short(value: Any) -> Any:
     """The value, or its hash and length where it is long."""
     if value is None:
         return None
-    encoded = _encode(value)
+    try:
+        encoded = _encode(value)
+    except UNENCODABLE:
+        return ascii(value)[:LONG_VALUE]
     if len(encoded) <= LONG_VALUE:
         return msgspec.Raw(encoded)
     if isinstance(value, msgspec.Struct):
@@ -129,7 +135,7 @@ class Writer:
         return self._ulids.next(now.wall_ns)
 
     def record(self, kind: RecordKind, now: Now, *, ulid: str = "", **fields: Any) -> tuple[str, bytes]:
-        """Id and bytes of a record; empty bytes where it cannot be made to fit."""
+        """Id and bytes of a record; empty bytes where it cannot be encoded, or made to fit."""
         ulid = ulid or self._ulids.next(now.wall_ns)
         record = Record(
             id=ulid,
@@ -140,8 +146,11 @@ class Writer:
             gateway=self._gateway,
             **fields,
         )
-        data = _encode(record)
-        return ulid, data if len(data) <= MOST_BYTES else _squeezed(record)
+        try:
+            data = _encode(record)
+            return ulid, data if len(data) <= MOST_BYTES else _squeezed(record)
+        except UNENCODABLE:
+            return ulid, b""
 
     def intent(
         self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Allowed, ...], now: Now
@@ -153,6 +162,8 @@ class Writer:
         whys = [
             why(decisions[i], self.question(caller, operations[i], decisions[i], now, ulid)) for i in order
         ]
+        if any(each["input"] is None for each in whys):
+            return ulid, b""
         whats[0]["also"], whys[0]["also"] = whats[1:], whys[1:]
         return self.record(
             RecordKind.INTENT,
@@ -180,10 +191,16 @@ class Writer:
     def question(
         self, caller: Caller, operation: Operation, decision: Decision, now: Now, ulid: str
     ) -> bytes:
-        """The question evaluated; where this very one was not (cached, or not asked), the one it would be."""
+        """The question evaluated; where this very one was not (cached, or not asked), the one it would be.
+
+        Empty where it cannot be described: then only a denial can be recorded.
+        """
         if decision.question and decision.origin is Origin.EVALUATED:
             return decision.question
-        return self._describe(caller, operation, now, ulid)
+        try:
+            return self._describe(caller, operation, now, ulid)
+        except UNENCODABLE:
+            return b""
 
 
 def _squeezed(record: Record) -> bytes:

@@ -225,7 +225,7 @@ class Journal:
             return NotRecorded(refused or "journal_not_running")
         record, data = self._writer.intent(caller, operations, decisions, now)
         if not data:
-            return NotRecorded("record_too_long")
+            return NotRecorded("record_not_made")
         if not self._has_room(len(data), kept=True):
             self._missed["intent"] += 1
             return NotRecorded("journal_queue_full")
@@ -248,7 +248,10 @@ class Journal:
             about=intent.record,
             connection=caller.connection,
         )
-        self._unhurried.append(data)
+        if data:
+            self._unhurried.append(data)
+        else:
+            self._missed["outcome"] += 1
 
     def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
         """A refusal, in full or counted."""

@@ -415,3 +415,27 @@ def test_the_signer_refuses_what_contradicts_it() -> None:
     for size, root in ((4, bytes(32)), (5, b"x" * 32)):
         with pytest.raises(JournalError, match="contradicts"):
             signer.sign(size, root)
+
+
+def test_what_cannot_be_written_down_raises_nothing_and_lets_nothing_happen(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock)
+
+        def broken(*_: object) -> bytes:
+            raise ValueError("no")
+
+        journal._writer._describe = broken
+        journal.denied(caller(), writing(), DENY, clock())
+        journal.event(RecordKind.FINDING, {"finding": "\udc80"}, clock(), source="10.0.0.9")
+        done = await journal.intent(caller(), (writing(),), (ALLOW,), clock())
+        assert isinstance(done, Durable)
+        journal.outcome(done, caller(), {"status": "\udc80"}, clock())
+        refused = await journal.intent(caller(), (reading(), writing()), (READ_OK, ALLOW), clock())
+        assert refused == NotRecorded("record_not_made")
+        await journal.stop()
+
+    asyncio.run(run())
+    assert of_kind(tmp_path, "denial")[0]["why"]["input"] is None
+    assert of_kind(tmp_path, "finding")[0]["note"] == {"finding": "'\\udc80'"}
+    assert of_kind(tmp_path, "outcome")[0]["result"] == {"status": "'\\udc80'"}

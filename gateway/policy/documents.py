@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from gateway import shipped
 from gateway.model.errors import Fault
@@ -31,7 +31,7 @@ def schema(name: str) -> Draft202012Validator:
 def faults(bundle: Bundle) -> list[Fault]:
     """Everything wrong with the data. Grants are held against bounds only once the form is right."""
     found = [
-        Fault(bundle.where(tuple(error.absolute_path)), _said(error.message), _mend(error))
+        Fault(bundle.where(_path(error)), _said(error.message), _mend(error))
         for error in schema("data").iter_errors(bundle.data)
     ]
     if found:
@@ -110,15 +110,21 @@ def _windows(bundle: Bundle) -> Iterator[Fault]:
         where = bundle.where(("windows", name, "zone"))
         try:
             ZoneInfo(window["zone"])
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError):
             yield Fault(where, f"{window['zone']} is no time zone here", "use an IANA name: Europe/Berlin")
         if window["from"] == window["to"]:
             yield Fault(where, f"window {name} is empty or endless", "let it end later than it begins")
+
+
+def _path(error: ValidationError) -> tuple[str | int, ...]:
+    """Where it is wrong; jsonschema places a wrong name at the object that has it."""
+    name = (error.instance,) if "propertyNames" in error.absolute_schema_path else ()
+    return (*error.absolute_path, *name)
 
 
 def _said(message: str) -> str:
     return message if len(message) <= 200 else f"{message[:200]}…"
 
 
-def _mend(error: Any) -> str:
-    return str(error.schema.get("description", "")) or f"see policies/schemas/data.json ({error.validator})"
+def _mend(error: ValidationError) -> str:
+    return f"see policies/schemas/data.json ({error.validator})"

@@ -1,0 +1,99 @@
+"""`policy check` and `policy test`: what they say and what they exit with."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import policy
+from gateway.model.errors import PolicyError
+from gateway.shipped import folder
+from tests.policy.questions import shipped
+from tests.unit.policy.bundles import HEAD, written
+
+POLICIES = str(folder("policies"))
+BAD = {"site/demo/more.rego": HEAD + "x if nonsense(1)\n", "data/x.yaml": "dmz: {}\n"}
+
+
+def run(*argv: str) -> int:
+    parser = argparse.ArgumentParser()
+    policy.add(parser.add_subparsers())
+    args = parser.parse_args(["policy", *argv])
+    return int(args.run(args))
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_check_of_a_good_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", POLICIES) == 0
+    out = capsys.readouterr().out
+    assert shipped().revision in out
+    assert "input.modbus.start" in out
+    assert "slow:" not in out
+    assert run("check", "--json", POLICIES) == 0
+    report = said(capsys)
+    assert report["revision"] == shipped().revision
+    assert report["reads"]["conn.zone"].startswith("base/plant_group.rego:")
+    assert (report["uncacheable"], report["faults"]) == ({}, [])
+
+
+def test_check_names_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = str(written(tmp_path, dict(BAD)))
+    assert run("check", bundle) == 1
+    out = capsys.readouterr().out
+    assert "site/demo/more.rego:5: unknown function nonsense — " in out
+    assert "data/x.yaml:1: data.dmz" in out
+    assert run("check", bundle, "--json") == 1
+    assert {fault["where"] for fault in said(capsys)["faults"]} == {"site/demo/more.rego:5", "data/x.yaml:1"}
+
+
+def test_check_says_what_is_slow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = written(tmp_path, {"site/demo/more.rego": HEAD + "x if input.time.ns > 1\n"})
+    assert run("check", str(bundle)) == 0
+    assert "slow: input.time.ns (site/demo/more.rego:5)" in capsys.readouterr().out
+
+
+def test_test_of_a_good_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("test", "--no-opa", POLICIES) == 0
+    assert "embedded: " in capsys.readouterr().out
+    assert run("test", "--no-opa", "--json", POLICIES) == 0
+    report = said(capsys)
+    assert report["failed"] == 0
+    assert all(result["passed"] for result in report["engines"]["embedded"])
+
+
+def test_test_names_what_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = written(tmp_path, {"data/grants.yaml": "grants: []\n"})
+    assert run("test", "--no-opa", str(bundle)) == 1
+    out = capsys.readouterr().out
+    assert "FAIL (denies more than expected) tests/demo.yaml:3: the operator reads: denied" in out
+
+
+def test_a_bundle_without_tests_does_not_pass(tmp_path: Path) -> None:
+    tests = dict.fromkeys(shipped().tests)
+    assert run("test", "--no-opa", str(written(tmp_path, dict(tests)))) == 1
+
+
+def test_nothing_to_check(tmp_path: Path) -> None:
+    for command in ("check", "test"):
+        with pytest.raises(PolicyError, match="no such folder"):
+            run(command, str(tmp_path / "none"))
+
+
+def test_tests_of_a_bundle_that_does_not_load(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="unknown function nonsense"):
+        run("test", "--no-opa", str(written(tmp_path, dict(BAD))))
+
+
+@pytest.mark.needs("opa")
+def test_opa_is_asked_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], component: Any
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(component("opa")).parent), prepend=":")
+    assert run("test", "--json", POLICIES) == 0
+    engines = said(capsys)["engines"]
+    assert len(engines["opa"]) == len(engines["embedded"])

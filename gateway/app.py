@@ -94,8 +94,8 @@ class Gateway:
             alarm=self._alarm,
             units=self._units,
         )
-        self.journal.open()
-        self.clock = Clock(state, settings.clock, 0)
+        recovery = self.journal.open()
+        self.clock = Clock(state, settings.clock, recovery.trusted_ns)
         self.now = self.clock.now
         self.door = Door(self.decider, self.journal)
         self.trust = {zone.name: ZoneTrust(zone) for zone in settings.zones}

@@ -37,6 +37,8 @@ class Recovery(Struct, frozen=True, kw_only=True):
     windows: int
     "Read windows saved from the side file."
     gap: bool
+    trusted_ns: int
+    "The newest time that a record of the earlier runs vouches for: no clock may be before it."
 
 
 def open_log(
@@ -56,6 +58,7 @@ def open_log(
         unknown=tuple(left.intents),
         windows=saved,
         gap=gap is not None,
+        trusted_ns=left.trusted_ns,
     )
     records = [_start(writer, recovery, left, now), *_unknown(writer, left, now), *windows]
     if gap is not None:

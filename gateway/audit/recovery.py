@@ -53,6 +53,8 @@ class Left(Struct, kw_only=True):
     windows: set[str] = msgspec.field(default_factory=set)
     "Read windows that are in the log already."
     last_wall_ns: int | None = None
+    trusted_ns: int = 0
+    "Wall time of the newest record that was written with a trusted clock; 0 where there is none."
     clean: bool = True
     "The last record says that the gateway stopped."
 
@@ -68,6 +70,7 @@ class _Brief(Struct):
     id: str
     kind: str
     wall_ns: int
+    clock: str = ""
     about: str | None = None
     note: _Note | None = None
 
@@ -240,6 +243,8 @@ def _take(left: Left, data: bytes) -> None:
     except msgspec.MsgspecError:
         return
     left.last_wall_ns = brief.wall_ns
+    if brief.clock == "trusted":
+        left.trusted_ns = brief.wall_ns
     left.clean = brief.note is not None and brief.note.event == "stop"
     match brief.kind:
         case "intent":

@@ -111,7 +111,11 @@ def _windows(bundle: Bundle) -> Iterator[Fault]:
         try:
             ZoneInfo(window["zone"])
         except (OSError, ValueError, KeyError):
-            yield Fault(where, f"{window['zone']} is no time zone here", "use an IANA name: Europe/Berlin")
+            yield Fault(
+                where,
+                f"{window['zone']} is no time zone here",
+                "use an IANA name (Europe/Berlin), or install tzdata",
+            )
         if window["from"] == window["to"]:
             yield Fault(where, f"window {name} is empty or endless", "let it end later than it begins")
 

@@ -236,7 +236,7 @@ class Gateway:
             )
         ]
         places = {name: route.place for name, route in self.routes.items()}
-        self.collector.replace(polls, places, {name: route.link for name, route in self.routes.items()})
+        self.collector.replace(polls, places, {name: route.plant for name, route in self.routes.items()})
 
     # running -----------------------------------------------------------------------------------
 

@@ -68,6 +68,8 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (Asset, "in_flight"): Bound(1, 16),
     (Asset, "queue"): Bound(1, 65_536),
     (Asset, "timeout_ms"): Bound(10, 60_000),
+    (Asset, "spacing_ms"): Bound(0, 60_000),
+    (Asset, "coalesce_ms"): Bound(0, 60_000),
     (Asset, "polls_per_s"): Bound(0.001, 1000),
     (Tag, "address"): Bound(0, 65_535),
     (Tag, "bit"): Bound(0, 15),

@@ -90,8 +90,11 @@ class Sink(Protocol):
     def gone(self) -> bool:
         """Nobody waits any more: what has not been sent yet must not be."""
 
-    def answered(self, permit: "Permit", answer: Answer) -> None:
-        """The plant answered, and the answer fits the request. It may be an exception of the device."""
+    def answered(self, permit: "Permit", answer: Answer, at: Now) -> None:
+        """The plant answered, and the answer fits the request. It may be an exception of the device.
+
+        `at` is when the plant answered; that may be a while ago where equal reads share an answer.
+        """
 
     def failed(self, permit: "Permit", why: Why) -> None:
         """BUSY (queue full) and NO_PATH (no connection): nothing was sent. NO_ANSWER: sent, and unknown."""

@@ -36,6 +36,34 @@ class Upstream(StrEnum):
     "One opened and closed with each client: a PLC's watchdog may depend on it."
 
 
+class Quirk(StrEnum):
+    """How a peer is known to break the protocol, and what is tolerated of it because of that."""
+
+    CONSTANT_ID = "constant_id"
+    "A client that gives every request the same transaction id: using one twice is no finding."
+    ID_NOT_ECHOED = "id_not_echoed"
+    "A device that answers under ids of its own: answers are matched by order, unit and function."
+    EXCEPTION_PADDED = "exception_padded"
+    "A device whose exceptions are three bytes long: the third is dropped."
+    EXCEPTION_OVERCOUNTED = "exception_overcounted"
+    "A device whose MBAP length counts a byte of its exceptions that it never sends."
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """Where a run of one table lies in the memory of a device whose tables overlay each other.
+
+    Windows that meet in that memory name the same thing twice (AP §4.3 calls this very common). A register
+    is one word of it; coils and discrete inputs are its bits, the least significant first.
+    """
+
+    table: Table
+    start: int
+    "First address of the run."
+    count: int
+    word: int
+    "The word of the device's memory that the run begins at."
+
+
 class Asset(Struct, frozen=True, kw_only=True):
     """A device: where it is and what it can bear."""
 
@@ -56,8 +84,16 @@ class Asset(Struct, frozen=True, kw_only=True):
     "Most requests waiting; beyond it callers get exception 06."
     timeout_ms: int = 1000
     "How long the device may take to answer; then callers get exception 0x0B."
+    spacing_ms: int = 0
+    "Least time between two requests to the device."
+    coalesce_ms: int = 0
+    "How old an answer may be that serves another caller's equal read; 0 shares none."
+    heartbeat: tuple[Span, ...] = ()
+    "Points by which somebody watches that somebody lives: reads of these are never shared."
     registers: tuple[Span, ...] = ()
     "What the device declares to have; polls merge neighbours only inside these."
+    overlays: tuple[Window, ...] = ()
+    "Where tables overlay each other: a request then also asks for what else it reaches, under those names."
     polls_per_s: float = 10.0
     "The most polls a second that the collector may cost the device."
 
@@ -119,7 +155,7 @@ class Tag(Struct, frozen=True, kw_only=True):
     offset: float = 0.0
     unit: str = ""
     low: float | None = None
-    "Smallest sensible engineering value; below it the value is withheld and IT gets quality bad, reason `range`."
+    "Smallest sensible engineering value; below it the value is withheld and IT gets bad, reason `range`."
     high: float | None = None
     resolution: float = 1.0
     "One quantum in engineering units; policy sees integers in it."

@@ -96,11 +96,11 @@ class Polling:
         "The revision that denied it: under another one it is asked again at once."
         self.gone = False
 
-    def answered(self, permit: object, answer: Answer) -> None:
+    def answered(self, permit: object, answer: Answer, at: Now) -> None:
         """The device answered, maybe with an exception."""
         self.under_way = False
         if not self.gone:
-            self._collector.answered(self, answer)
+            self._collector.answered(self, answer, at)
 
     def failed(self, permit: object, why: Why) -> None:
         """There is no answer."""
@@ -236,9 +236,8 @@ class Collector:
 
     # what comes of it ----------------------------------------------------------------------------
 
-    def answered(self, polling: Polling, answer: Answer) -> None:
-        """Decode a batch of samples, or say which exception the device gave."""
-        now = self._clock()
+    def answered(self, polling: Polling, answer: Answer, now: Now) -> None:
+        """Decode a batch of samples, or say which exception the device gave. `now` is when it answered."""
         device = polling.device
         device.pause.answered()
         device.probing = False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from gateway.guard.passage import Door, enter, finish
-from gateway.guard.ports import Answer
+from gateway.guard.ports import Answer, Plant
 from gateway.guard.verdict import Forward, Pending, Refuse, Sever, Verdict
 from gateway.model.asset import Asset, Upstream
 from gateway.model.decision import Denied, Origin, Reason, Why
@@ -19,7 +19,7 @@ from gateway.model.identity import Authentication, Caller, RoleState
 from gateway.model.moment import Now
 from gateway.model.operation import Action, ModbusTarget, Operation, Protocol
 from gateway.model.record import RecordKind
-from gateway.relay.link import Links, PlantLink
+from gateway.relay.link import Links, PlantLink, SharedReads
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus import functions, refusal
 from gateway.wire.modbus.framing import Adu, MbapReader, adu
@@ -31,13 +31,15 @@ log = logging.getLogger(__name__)
 class Route:
     """Where requests for one asset go."""
 
-    __slots__ = ("asset", "link", "place")
+    __slots__ = ("asset", "link", "place", "plant")
 
     def __init__(self, place: Place, link: PlantLink) -> None:
         self.asset: Asset = place.asset
         self.place = place
         self.link = link
         "The shared link, unless each client has its own."
+        self.plant: Plant = SharedReads(link) if place.asset.coalesce_ms else link
+        "What permits are sent to."
 
 
 class ModbusDoor:
@@ -85,7 +87,7 @@ class Exchange:
         """Whether the client has left."""
         return self.client.gone
 
-    def answered(self, permit: object, answer: Answer) -> None:
+    def answered(self, permit: object, answer: Answer, at: Now) -> None:
         """The plant's answer goes home under the client's own transaction id."""
         self.client.outstanding -= 1
         self.client.reply(self.tid, self.unit, answer.encode())
@@ -182,7 +184,7 @@ class ModbusClient(asyncio.Protocol):
     def _carry_out(self, verdict: Verdict, route: Route, exchange: Exchange) -> None:
         match verdict:
             case Forward(permit):
-                self._own.get(route.asset.name, route.link).send(permit, exchange)
+                self._own.get(route.asset.name, route.plant).send(permit, exchange)
             case Refuse(why):
                 self.outstanding -= 1
                 self.reply(exchange.tid, exchange.unit, refusal.exception(exchange.fc, why))

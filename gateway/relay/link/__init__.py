@@ -3,5 +3,6 @@
 from gateway.relay.link.connection import PlantConnection
 from gateway.relay.link.link import PlantLink
 from gateway.relay.link.links import Links
+from gateway.relay.link.shared import SharedReads
 
-__all__ = ["Links", "PlantConnection", "PlantLink"]
+__all__ = ["Links", "PlantConnection", "PlantLink", "SharedReads"]

@@ -10,9 +10,10 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from struct import Struct as Layout
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from gateway.guard.passage import Door, settle
+from gateway.guard.ports import Answer
 from gateway.model.asset import Asset
 from gateway.model.moment import Now
 from gateway.relay.link.turns import Waiting
@@ -22,6 +23,11 @@ from gateway.wire.modbus.functions import DeviceException, Request, WrongAnswer,
 MBAP = Layout(">HHHB")
 
 _OK = {"status": "ok"}
+
+
+def outcome(answer: Answer) -> dict[str, Any]:
+    """What an answer means for the record."""
+    return {"status": f"exception_{answer.code:02x}"} if isinstance(answer, DeviceException) else _OK
 
 
 class Owner(Protocol):
@@ -79,11 +85,8 @@ class PlantConnection(asyncio.Protocol):
                 link.failed(waiting, "wrong_answer", now)
                 self.retire(answer.finding, now)
                 continue
-            result = _OK
-            if isinstance(answer, DeviceException):
-                result = {"status": f"exception_{answer.code:02x}"}
-            settle(waiting.permit, result, answer.data, link.door, now)
-            waiting.sink.answered(waiting.permit, answer)
+            settle(waiting.permit, outcome(answer), answer.data, link.door, now)
+            waiting.sink.answered(waiting.permit, answer, now)
         if self._reader.lost is not None:
             self.retire(self._reader.lost, now)
             self.close()

@@ -39,6 +39,10 @@ class PlantLink:
         self._connecting = 0
         self._turns = Turns()
         self._down_until_ns = 0
+        self._spacing_ns = asset.spacing_ms * 1_000_000
+        self._next_ns = 0
+        "Before this (monotonic) the device wants to be left alone."
+        self._spacer: asyncio.TimerHandle | None = None
         self._closed = False
         self.counts = {"sent": 0, "timeouts": 0, "connects": 0, "refused_full": 0}
 
@@ -48,7 +52,7 @@ class PlantLink:
         """Queue a permit (see guard.ports.Plant)."""
         now = self.clock()
         waiting = Waiting(permit, sink, now.mono_ns + self._timeout_ns)
-        if not self._turns and (connection := self._free()) is not None:
+        if not self._turns and (connection := self._free(now)) is not None:
             self._launch(connection, waiting, now)
             return
         if self.queued >= self.asset.queue or self._closed:
@@ -108,13 +112,16 @@ class PlantLink:
     def pump(self, now: Now) -> None:
         """Send what may be sent, one caller after the other."""
         while self._turns:
-            connection = self._free()
+            connection = self._free(now)
             if connection is None:
                 self._connect_if_useful()
                 return
             self._launch(connection, self._turns.next(), now)
 
-    def _free(self) -> PlantConnection | None:
+    def _free(self, now: Now) -> PlantConnection | None:
+        if now.mono_ns < self._next_ns:
+            self._pump_later((self._next_ns - now.mono_ns) / 1e9)
+            return None
         best, load = None, self.asset.in_flight
         for connection in self._connections:
             if not connection.retired and len(connection.outstanding) < load:
@@ -133,7 +140,17 @@ class PlantLink:
             return
         waiting.deadline_ns = now.mono_ns + self._timeout_ns
         self.counts["sent"] += 1
+        if self._spacing_ns:
+            self._next_ns = now.mono_ns + self._spacing_ns
         connection.send(waiting, pdu)
+
+    def _pump_later(self, seconds: float) -> None:
+        if self._spacer is None:
+            self._spacer = asyncio.get_running_loop().call_later(seconds, self._spaced)
+
+    def _spaced(self) -> None:
+        self._spacer = None
+        self.pump(self.clock())
 
     # endings -----------------------------------------------------------------------------------
 

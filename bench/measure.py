@@ -2,7 +2,8 @@
 
 | bench       | load                                                                             |
 |-------------|----------------------------------------------------------------------------------|
-| mixed-N     | N connections, closed loop, 1 % writes, policy reloads during the window         |
+| reads-N     | N connections, closed loop, reads only, no reload: what an inspected read costs   |
+| mixed-N     | the same with 1 % writes and policy reloads during the window                     |
 | paced-N     | the same mix at half the slower subject's rate of mixed-N, no reload             |
 | reload-16   | the same pace at 16 connections with a policy reload in the window               |
 | defaults-64 | mixed-64 to assets that allow one connection and one request in flight           |
@@ -30,7 +31,7 @@ from bench.site import DEFAULT, WIDE, Links, Site
 PEER = "haproxy"
 GATEWAY = "gateway"
 DIRECT = "direct"
-BENCHES = ("mixed", "paced", "reload", "defaults", "writes", "idle")
+BENCHES = ("reads", "mixed", "paced", "reload", "defaults", "writes", "idle")
 BUSY = 0.95
 "Requests a second mean something only where the subject's core was at least this busy."
 IDLE = 1000
@@ -45,7 +46,7 @@ class Options(Struct, frozen=True, kw_only=True):
     seconds: float = 10.0
     warmup: float = 1.0
     connections: tuple[int, ...] = (1, 16, 64)
-    only: tuple[str, ...] = ("mixed", "paced", "reload", "defaults", "writes")
+    only: tuple[str, ...] = ("reads", "mixed", "paced", "reload", "defaults", "writes")
     subjects: tuple[str, ...] = (PEER, GATEWAY)
     assets: int = 200
     reloads: int = 1
@@ -137,17 +138,12 @@ class Bench:
     def rows(self) -> Iterator[list[Row]]:
         """The rows, bench after bench."""
         only, options = self._options.only, self._options
+        if "reads" in only:
+            for n, results in self._closed("reads", writes=0.0, reloads=0).items():
+                yield _closed_rows(f"reads-{n}", results, 0)
         rates: dict[int, float] = {}
         if {"mixed", "paced", "reload"} & set(only):
-            cells: dict[str, list[Result]] = {}
-            for subject in options.subjects:
-                with self.up(subject) as running:
-                    cells[subject] = [
-                        self._noted(running, f"mixed-{n}", reloads=options.reloads, connections=n)
-                        for n in options.connections
-                    ]
-            for place, n in enumerate(options.connections):
-                results = {subject: cells[subject][place] for subject in options.subjects}
+            for n, results in self._closed("mixed", writes=0.01, reloads=options.reloads).items():
                 rates[n] = min(r.requests / r.seconds for r in results.values()) / 2
                 yield _closed_rows(f"mixed-{n}", results, options.reloads)
         if "paced" in only:
@@ -216,6 +212,17 @@ class Bench:
         )
         return result
 
+    def _closed(self, bench: str, *, writes: float, reloads: int) -> dict[int, dict[str, Result]]:
+        """Closed loops at each number of connections, on each subject."""
+        cells: dict[int, dict[str, Result]] = {n: {} for n in self._options.connections}
+        for subject in self._options.subjects:
+            with self.up(subject) as running:
+                for n, results in cells.items():
+                    results[subject] = self._noted(
+                        running, f"{bench}-{n}", connections=n, writes=writes, reloads=reloads
+                    )
+        return cells
+
     def _each(self, bench: str, links: Links) -> dict[str, Result]:
         """64 connections, the mix, on each subject."""
         results = {}
@@ -263,11 +270,10 @@ def _closed_rows(bench: str, results: dict[str, Result], reloads: int) -> list[R
     busy = {name: r.cpu_s / r.seconds for name, r in results.items()}
     full = all(share >= BUSY for share in busy.values())
     latencies = {name: r.latency_us for name, r in results.items() if r.latency_us is not None}
+    steady = {n: _steady_us(r, reloads) for n, r in results.items()} if reloads else {}
     return [
         *compare(bench, "cpu_per_request", "us", {n: _cpu_us(r) for n, r in results.items()}, PEER),
-        *compare(
-            bench, "cpu_before_reload", "us", {n: _steady_us(r, reloads) for n, r in results.items()}, PEER
-        ),
+        *compare(bench, "cpu_before_reload", "us", steady, PEER),
         *compare(bench, "core_busy", "share", busy, PEER, comparable=False),
         *compare(
             bench,

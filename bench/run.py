@@ -17,7 +17,12 @@ from bench.programs import BUILD, BenchError, build
 from bench.report import Row, print_json, print_table
 
 SMOKE = Options(
-    seconds=2.0, warmup=0.5, connections=(64,), only=("mixed", "writes"), subjects=(PEER, GATEWAY), assets=20
+    seconds=2.0,
+    warmup=0.5,
+    connections=(64,),
+    only=("reads", "mixed", "writes"),
+    subjects=(PEER, GATEWAY),
+    assets=20,
 )
 "Quick enough to use between two edits; its figures are noisy."
 

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import secrets
+import shutil
 import signal
 import ssl
 from pathlib import Path
@@ -349,7 +350,10 @@ class Gateway:
         revision = prepared.bundle.revision
         stored = self.folder.sub("bundles") / revision
         if not stored.exists():
-            prepared.bundle.write_to(stored)
+            half = self.folder.sub("bundles") / f".{revision}.new"
+            shutil.rmtree(half, ignore_errors=True)
+            prepared.bundle.write_to(half)
+            half.rename(stored)
         self.journal.event(RecordKind.POLICY, {"result": "activated", "revision": revision}, now)
         log.info("policy %s is active", revision[:12])
 

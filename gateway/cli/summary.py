@@ -99,6 +99,8 @@ def _north(https: HttpsSection | None, mqtt: MqttSection | None) -> tuple[str, .
 
 
 def _address(host: str, port: int) -> str:
+    if host.startswith("/"):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

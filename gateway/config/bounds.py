@@ -16,7 +16,7 @@ from gateway.config.settings import (
     PolicySection,
     Zone,
 )
-from gateway.model.asset import Asset, Tag
+from gateway.model.asset import Asset, SerialLine, Tag
 
 
 class Bound(Struct, frozen=True):
@@ -71,6 +71,8 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (Asset, "spacing_ms"): Bound(0, 60_000),
     (Asset, "coalesce_ms"): Bound(0, 60_000),
     (Asset, "polls_per_s"): Bound(0.001, 1000),
+    (SerialLine, "baud"): Bound(300, 1_000_000),
+    (SerialLine, "stop_bits"): Bound(1, 2),
     (Tag, "address"): Bound(0, 65_535),
     (Tag, "bit"): Bound(0, 15),
     (Tag, "poll_ms"): Bound(100, DAY_S * 1000),

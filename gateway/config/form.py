@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.model.asset import Table
+from gateway.model.asset import Quirk, Table
 
 
 class Wrong(Exception):  # noqa: N818 - it becomes a Fault; nobody outside this package sees it
@@ -77,6 +77,8 @@ def _size_text(count: int) -> str:
 
 
 def _endpoint(raw: str) -> tuple[str, int]:
+    if raw.startswith("/"):
+        return raw, 0
     host, _, port = raw.rpartition(":")
     if not 1 <= int(port) <= 65535:
         raise Wrong(f"port {port} does not exist", "write a port from 1 to 65535")
@@ -187,10 +189,17 @@ NUMBER = Form(schema={"type": "number", "$comment": "write a number"})
 ENDPOINT = Form(
     schema={
         "type": "string",
-        "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
-        "$comment": "write host:port, such as 10.0.0.5:502 or [fd00::5]:502",
+        "pattern": r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}|/[!-~]{1,250})$",
+        "$comment": "write host:port, such as 10.0.0.5:502 or [fd00::5]:502, or the file of a serial line",
     },
     read=_endpoint,
+)
+QUIRKS = Form(
+    schema={
+        "type": "array",
+        "items": {"enum": [str(quirk) for quirk in Quirk], "$comment": "write the name of a quirk"},
+        "$comment": f"write a list of {', '.join(Quirk)}",
+    }
 )
 RANGE = Form(
     schema={

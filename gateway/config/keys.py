@@ -29,6 +29,7 @@ from gateway.config.form import (
     FILES,
     FLAG,
     NUMBER,
+    QUIRKS,
     RANGE,
     REGISTERS,
     SIZE,
@@ -38,7 +39,7 @@ from gateway.config.form import (
     Form,
     Wrong,
 )
-from gateway.model.asset import Asset, Span, Tag
+from gateway.model.asset import Asset, Quirk, Span, Tag
 
 BY_TYPE: dict[Any, Form] = {
     str: TEXT,
@@ -48,6 +49,7 @@ BY_TYPE: dict[Any, Form] = {
     Path: FILE,
     tuple[Path, ...]: FILES,
     tuple[Span, ...]: REGISTERS,
+    tuple[Quirk, ...]: QUIRKS,
     dict[int, str]: UNITS,
 }
 "The form of a field that no other table names."
@@ -160,7 +162,7 @@ def _single(section: type[Struct], field: FieldInfo, doc: str) -> Key:
     if words := WORDS.get((section, field.name)):
         schema = {"type": "string", "pattern": words.pattern, "$comment": words.hint}
         return Key(name=field.name, fields=(field,), form=Form(schema=schema), doc=doc)
-    if isinstance(inner, type) and issubclass(inner, StrEnum):
+    if field.type not in BY_TYPE and isinstance(inner, type) and issubclass(inner, StrEnum):
         form = Form(schema={"enum": [str(member) for member in inner]}, write=str)
     else:
         form = BY_TYPE[field.type if get_origin(field.type) in (tuple, dict) else inner]

@@ -12,10 +12,19 @@ from string import Formatter
 from gateway.config.document import Trail
 from gateway.config.draft import Draft
 from gateway.config.settings import CollectorSection, HttpsSection, Listener, MqttSection, Zone
-from gateway.model.asset import Asset, Tag
+from gateway.model.asset import Asset, Quirk, Tag, Transport
 
 RESERVED_UNITS = range(248, 255)
 "Application Protocol V1.1b3 §4.1, Serial Line V1.02 §2.2: reserved, no device has them."
+
+LAST_SERIAL_UNIT = 247
+"Serial Line V1.02 §2.2."
+QUIRKS: dict[Transport, frozenset[Quirk]] = {
+    Transport.TCP: frozenset({Quirk.ID_NOT_ECHOED, Quirk.EXCEPTION_PADDED, Quirk.EXCEPTION_OVERCOUNTED}),
+    Transport.RTU_OVER_TCP: frozenset({Quirk.ECHO}),
+    Transport.SERIAL: frozenset({Quirk.ECHO}),
+}
+"Which quirks a device can have that is reached so."
 
 Cost = Callable[[Asset, Sequence[Tag], int], float]
 "Polls a second that an asset's tags cost it with a merge gap: `publish.poll_plan.asset_cost`."
@@ -58,6 +67,30 @@ def units(draft: Draft) -> None:
     for trail, asset in draft.each(Asset):
         if asset.unit in RESERVED_UNITS:
             draft.fault((*trail, "unit"), f"unit {asset.unit} is reserved", "write 1 to 247, or 255")
+
+
+def transports(draft: Draft) -> None:
+    """Endpoint, unit and quirks fit the transport, and assets on one line agree what the line is."""
+    lines: dict[tuple[str, int], tuple[Trail, Asset]] = {}
+    for trail, asset in draft.each(Asset):
+        serial = asset.transport is Transport.SERIAL
+        if serial != asset.host.startswith("/"):
+            what = f"transport {asset.transport} does not go with this endpoint"
+            mend = "write the file of the line, such as /dev/ttyUSB0" if serial else "write host:port"
+            draft.fault((*trail, "endpoint"), what, f"{mend}, or another transport")
+        for quirk in asset.quirks:
+            if quirk not in QUIRKS[asset.transport]:
+                known = ", ".join(sorted(QUIRKS[asset.transport]))
+                what = f"no device on {asset.transport} has the quirk {quirk}"
+                draft.fault((*trail, "quirks"), what, f"remove it; there are: {known}")
+        if asset.transport is not Transport.TCP and asset.unit > LAST_SERIAL_UNIT:
+            what = f"unit {asset.unit} cannot be on a serial line"
+            draft.fault((*trail, "unit"), what, f"write 1 to {LAST_SERIAL_UNIT}")
+        at, first = lines.setdefault((asset.host, asset.port), (trail, asset))
+        if (asset.transport, asset.serial) != (first.transport, first.serial):
+            what = f"{asset.name} and {first.name} share a line and describe it differently"
+            mend = f"write the same transport and serial as at {draft.document.where(at)}"
+            draft.fault((*trail, "endpoint"), what, mend)
 
 
 def addresses(draft: Draft) -> None:
@@ -133,6 +166,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     names,
     zones,
     units,
+    transports,
     addresses,
     own_certificates,
     revocation,

@@ -47,6 +47,37 @@ class Quirk(StrEnum):
     "A device whose exceptions are three bytes long: the third is dropped."
     EXCEPTION_OVERCOUNTED = "exception_overcounted"
     "A device whose MBAP length counts a byte of its exceptions that it never sends."
+    ECHO = "echo"
+    "A serial line that gives back what was sent, before the answer comes: it is compared and dropped."
+
+
+class Transport(StrEnum):
+    """What carries Modbus to a device."""
+
+    TCP = "tcp"
+    "Modbus/TCP."
+    RTU_OVER_TCP = "rtu-over-tcp"
+    "RTU frames in a TCP connection: a converter that does not translate."
+    SERIAL = "serial"
+    "A serial line of this machine; `endpoint` is its device file."
+
+
+class Parity(StrEnum):
+    """Parity of a serial line (MODBUS over Serial Line V1.02 §2.5.1: even unless somebody says otherwise)."""
+
+    EVEN = "even"
+    ODD = "odd"
+    NONE = "none"
+
+
+class SerialLine(Struct, frozen=True, kw_only=True):
+    """How characters go over a serial line; RTU always has 8 data bits."""
+
+    baud: int = 19_200
+    "Bits a second."
+    parity: Parity = Parity.EVEN
+    stop_bits: int = 1
+    "1 or 2; the specification wants 2 without parity, most devices have 1."
 
 
 class Window(Struct, frozen=True, kw_only=True):
@@ -73,6 +104,12 @@ class Asset(Struct, frozen=True, kw_only=True):
     zone: str = "plant"
     host: str
     port: int
+    transport: Transport = Transport.TCP
+    "What carries Modbus to it. On `rtu-over-tcp` and `serial` assets with equal endpoints share a line."
+    serial: SerialLine = SerialLine()
+    "For `transport: serial`."
+    quirks: tuple[Quirk, ...] = ()
+    "How the device, or what stands before it, is known to break the protocol."
     unit: int = 1
     "The unit number to use towards the device."
     upstream: Upstream = Upstream.SHARED

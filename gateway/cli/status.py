@@ -47,7 +47,7 @@ def reload(args: argparse.Namespace) -> int:
 
 
 def _ask(args: argparse.Namespace, command: str) -> dict[str, Any]:
-    data = args.data if args.data else read(args.config).gateway.data
+    data = args.data or read(args.config).gateway.data
     try:
         answer = ask(data / "control.sock", command)
     except (FileNotFoundError, ConnectionRefusedError) as error:

@@ -1,0 +1,170 @@
+"""What changes while a gateway runs: policy, trust, certificates, tags, and the facts that policy sees.
+
+Each is read whole and used whole, or refused, recorded, and the old stays in force.
+"""
+
+import asyncio
+import logging
+import shutil
+from typing import Any
+
+from gateway.app.parts import Parts
+from gateway.app.told import dated
+from gateway.config.read import read
+from gateway.config.settings import Settings
+from gateway.identity.expiry import Expiries
+from gateway.model.errors import GatewayError, IdentityError, PolicyError
+from gateway.model.moment import Now
+from gateway.model.record import RecordKind
+from gateway.policy import bundle
+from gateway.policy.decider import prepare
+from gateway.policy.facts import Facts, windows_now
+from gateway.policy.loader import Policy
+from gateway.publish.poll_plan import asset_cost
+from gateway.wire.modbus.meaning import Place
+
+log = logging.getLogger(__name__)
+
+
+class Live:
+    """Reads again what may change, and makes it count."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.expiries = Expiries()
+
+    async def load_policy(self) -> None:
+        """Check and test a bundle beside the running gateway; using it is one assignment."""
+        self.use_policy(await asyncio.to_thread(self.prepare_policy))
+
+    def prepare_policy(self) -> Policy | PolicyError | None:
+        """The bundle on disk, ready for use; why it is refused; None if it is the active one."""
+        try:
+            found = bundle.read(self.parts.settings.policy.bundle)
+            return None if found.revision == self.parts.decider.revision else prepare(found)
+        except PolicyError as error:
+            return error
+
+    def use_policy(self, prepared: Policy | PolicyError | None) -> None:
+        """A bundle that is refused is recorded, and the old one stays."""
+        now = self.parts.now()
+        if isinstance(prepared, PolicyError):
+            self.parts.refuse("policy", str(prepared), RecordKind.POLICY, now)
+            return
+        self.parts.refused.pop("policy", None)
+        if prepared is None:
+            return
+        self.parts.decider.adopt(prepared)
+        self.parts.journal.rotate_windows(now)
+        revision = prepared.bundle.revision
+        stored = self.parts.folder.sub("bundles") / revision
+        if not stored.exists():
+            half = self.parts.folder.sub("bundles") / f".{revision}.new"
+            shutil.rmtree(half, ignore_errors=True)
+            prepared.bundle.write_to(half)
+            half.rename(stored)
+        self.parts.journal.event(RecordKind.POLICY, {"result": "activated", "revision": revision}, now)
+        log.info("policy %s is active", revision[:12])
+
+    def load_trust(self) -> None:
+        for name, trust in self.parts.trust.items():
+            version = trust.version
+            if trust.reload() or trust.version != version:
+                self.parts.refused.pop(f"trust {name}", None)
+                note = {"what": "trust", "zone": name, "version": trust.version}
+                self.parts.journal.event(RecordKind.CONFIG, note, self.parts.now())
+                self._recheck(name)
+            elif trust.error is not None:
+                self.parts.refuse(f"trust {name}", trust.error, RecordKind.CONFIG, self.parts.now())
+
+    def _recheck(self, zone: str | None = None) -> bool:
+        """Look at everybody of a zone (or all) again; False where our own certificate cannot be used now."""
+        for listener in self.parts.listeners:
+            if zone in (None, listener.limits.zone):
+                try:
+                    listener.recheck()
+                except IdentityError as error:
+                    self.parts.refuse("certificates", str(error), RecordKind.CONFIG, self.parts.now())
+                    return False
+        self.parts.refused.pop("certificates", None)
+        return True
+
+    async def load_certificates(self) -> None:
+        if not self._recheck():
+            return
+        self.parts.journal.event(
+            RecordKind.CONFIG, {"what": "certificates", "result": "loaded"}, self.parts.now()
+        )
+        if self.parts.broker is not None:
+            await self.parts.broker.renew()
+
+    async def load_tags(self) -> None:
+        """Tags may change while it runs; every other section needs a restart, and says so."""
+        now = self.parts.now()
+        try:
+            fresh = await asyncio.to_thread(read, self.parts.path, asset_cost)
+        except GatewayError as error:
+            self.parts.refuse("configuration", str(error), RecordKind.CONFIG, now)
+            return
+        self.parts.refused.pop("configuration", None)
+        for section in Settings.__struct_fields__:
+            if section != "tags" and getattr(fresh, section) != getattr(self.parts.settings, section):
+                self.parts.refused["configuration"] = f"a change of `{section}` needs a restart"
+                log.warning("configuration: a change of `%s` needs a restart", section)
+        if fresh.tags == self.parts.settings.tags:
+            return
+        self.parts.settings = _with_tags(self.parts.settings, fresh)
+        self.parts.values.replace(fresh.tags, self.parts.settings.assets, now)
+        for route in self.parts.routes.values():
+            route.place = Place(route.asset, [tag for tag in fresh.tags if tag.asset == route.asset.name])
+        self.parts.plan_polls()
+        self.parts.journal.rotate_windows(now)
+        self.parts.journal.event(RecordKind.CONFIG, {"what": "tags", "count": len(fresh.tags)}, now)
+
+    def facts(self) -> None:
+        """Mode, windows, clock and revocation lists, as policy sees them from now on."""
+        now = self.parts.now()
+        self.parts.clock.keep(now)
+        section = self.parts.settings.gateway
+        active = self.parts.decider.bundle
+        definitions = active.data.get("windows", {}) if active is not None else {}
+        facts = Facts(
+            mode=section.mode,
+            freeze=section.freeze,
+            windows=windows_now(definitions, now.wall_ns),
+            crls=tuple(sorted((name, trust.crl_state(now)) for name, trust in self.parts.trust.items())),
+            clock=self.parts.clock.state(now),
+            trusted=now.trusted,
+        )
+        if facts != self.parts.decider.facts:
+            self.parts.decider.facts = facts
+            self.parts.journal.rotate_windows(now)
+
+    def warn_of_expiry(self, now: Now) -> None:
+        for alarm in self.expiries.alarms(dated(self.parts), now.judge_ns):
+            log.warning("%s expires in %d days", alarm.name, alarm.days_left)
+            note = {
+                "what": "expiry",
+                "name": alarm.name,
+                "level": alarm.level.value,
+                "days_left": alarm.days_left,
+            }
+            self.parts.journal.event(RecordKind.LIFECYCLE, note, now)
+
+    async def reload(self) -> dict[str, Any]:
+        """Read policy, trust, certificates and tags again; what was refused is named."""
+        await self.load_policy()
+        self.load_trust()
+        await self.load_certificates()
+        await self.load_tags()
+        self.facts()
+        result: dict[str, Any] = {"revision": self.parts.decider.revision}
+        if self.parts.refused:
+            result["refused"] = dict(self.parts.refused)
+        return result
+
+
+def _with_tags(settings: Settings, fresh: Settings) -> Settings:
+    """The running settings with other tags: the rest needs a restart."""
+    fields = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    return Settings(**{**fields, "tags": fresh.tags})

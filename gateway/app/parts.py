@@ -1,0 +1,226 @@
+"""Building: every part of a gateway, joined. Read this to see what depends on what."""
+
+import logging
+import secrets
+import ssl
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from gateway.audit.journal import Journal
+from gateway.audit.signer import Signer
+from gateway.config.settings import Listener, Settings
+from gateway.guard.passage import Door
+from gateway.identity.contexts import client_context
+from gateway.identity.trust import ZoneTrust
+from gateway.model.asset import Asset
+from gateway.model.moment import Now
+from gateway.model.record import RecordKind
+from gateway.model.ulid import Ulids
+from gateway.ops.folder import DataFolder
+from gateway.ops.metrics import Metrics
+from gateway.ops.myself import myself
+from gateway.policy.decider import Decider
+from gateway.publish.broker import Broker
+from gateway.publish.collector import Collector
+from gateway.publish.https import Api
+from gateway.publish.poll_plan import plan
+from gateway.publish.values import Values
+from gateway.publish.vetting import Vetting
+from gateway.relay.clock import Clock
+from gateway.relay.link import Links, PlantLink
+from gateway.relay.listener import TlsListener
+from gateway.relay.modbus import ModbusDoor, Route
+from gateway.relay.tasks import Tasks
+from gateway.wire.modbus.meaning import Place
+
+log = logging.getLogger(__name__)
+
+
+class Parts:
+    """Every part of one gateway, built and joined; nothing runs yet."""
+
+    def __init__(self, path: Path, settings: Settings, folder: DataFolder) -> None:
+        self.path = path
+        self.settings = settings
+        self.folder = folder
+        self.listening = False
+        "Whether everything listens."
+        self.metrics = Metrics()
+        self.tasks = Tasks()
+        self.links = Links()
+        self.ulids = Ulids(secrets.randbits(79))
+        self.random = Random(secrets.randbits(64))  # noqa: S311 # spreads pauses, protects nothing
+        self.refused: dict[str, str] = {}
+        "What could not be reloaded, and why: the old stays in force."
+        section = settings.gateway
+        state = folder.sub("state") / "clock"
+        self.clock = Clock(state, settings.clock)
+        self.decider = Decider(self.ulids, settings.policy, self.alarm)
+        self.journal = Journal(
+            folder.sub("journal"),
+            origin=settings.audit.origin,
+            signer=Signer.load(settings.audit.key, settings.audit.origin),
+            gateway=section.name,
+            settings=settings.audit,
+            ulids=self.ulids,
+            describe=self.decider.describe,
+            clock=lambda: self.clock.now(),
+            alarm=self.alarm,
+            units=self._units,
+        )
+        recovery = self.journal.open()
+        self.clock = Clock(state, settings.clock, recovery.trusted_ns)
+        self.now = self.clock.now
+        self.door = Door(self.decider, self.journal)
+        self.trust = {zone.name: ZoneTrust(zone) for zone in settings.zones}
+        self.me = myself(section.certificate, self.ulids.next(self.now().wall_ns))
+        self.values = Values(settings.tags, settings.assets, self.now())
+        self.routes = {asset.name: self._route(asset) for asset in settings.assets}
+        self.collector = Collector(
+            values=self.values,
+            door=self.door,
+            caller=self.me,
+            clock=self.now,
+            tasks=self.tasks,
+            random=self.random,
+            count=self.metrics.count,
+            backoff_s=settings.collector.backoff_s,
+        )
+        self.plan_polls()
+        self.api, self.broker = self._api(), self._broker()
+        self.listeners = self._listeners()
+
+    # what several parts need -----------------------------------------------------------------
+
+    def refuse(self, what: str, why: str, kind: RecordKind, now: Now) -> None:
+        self.refused[what] = why
+        log.error("%s refused, the old stays: %s", what, why)
+        self.journal.event(kind, {"result": "refused", "what": what, "why": why[:4000]}, now)
+
+    def alarm(self, code: str, known: dict[str, Any] | None = None) -> None:
+        log.error("ALARM: %s", code)
+        self.metrics.count("alarms")
+        if known is not None:
+            self.journal.event(RecordKind.FINDING, {"alarm": code, **known}, self.now(), source="internal")
+
+    def ready(self) -> dict[str, bool]:
+        """What must hold before the gateway is of use."""
+        return {
+            "policy": bool(self.decider.revision),
+            "journal": not self.journal.status()["failed"],
+            "listeners": self.listening,
+        }
+
+    # building ---------------------------------------------------------------------------------
+
+    def _link(self, asset: Asset) -> PlantLink:
+        return self.links.add(PlantLink(asset, door=self.door, clock=self.now, tasks=self.tasks))
+
+    def _units(self, tag: str) -> tuple[float, str] | None:
+        """Resolution and unit, so that records say engineering values."""
+        found = self.values.tags.get(tag)
+        return None if found is None else (found.resolution, found.unit)
+
+    def _route(self, asset: Asset) -> Route:
+        tags = [tag for tag in self.settings.tags if tag.asset == asset.name]
+        return Route(Place(asset, tags), self._link(asset))
+
+    def _api(self) -> Api | None:
+        https = self.settings.north.https
+        if https is None:
+            return None
+        return Api(
+            values=self.values,
+            vetting=Vetting(
+                self.values,
+                sink="https",
+                zone=https.zone,
+                door=self.door,
+                caller=self.me,
+                count=self.metrics.count,
+            ),
+            door=self.door,
+            clock=self.now,
+            count=self.metrics.count,
+            metrics=self.metrics.text,
+            ready=self.ready,
+        )
+
+    def _broker(self) -> Broker | None:
+        mqtt = self.settings.north.mqtt
+        if mqtt is None:
+            return None
+
+        def context() -> ssl.SSLContext:
+            return client_context(mqtt.anchors, mqtt.certificate, mqtt.key)
+
+        return Broker(
+            mqtt,
+            zone="it",
+            gateway=self.settings.gateway.name,
+            site=self.settings.gateway.site,
+            values=self.values,
+            door=self.door,
+            caller=self.me,
+            context=context,
+            clock=self.now,
+            tasks=self.tasks,
+            random=self.random,
+            count=self.metrics.count,
+        )
+
+    def _listeners(self) -> list[TlsListener]:
+        found = [self._listener(section, self._modbus(section).client) for section in self.settings.listeners]
+        https = self.settings.north.https
+        if https is not None and self.api is not None:
+            section = Listener(
+                name="https",
+                host=https.host,
+                port=https.port,
+                zone=https.zone,
+                certificate=https.certificate,
+                key=https.key,
+                units={},
+            )
+            found.append(self._listener(section, self.api.client))
+        return found
+
+    def _listener(self, section: Listener, inner: Any) -> TlsListener:
+        own = self.settings.gateway
+        return TlsListener(
+            section,
+            trust=self.trust[section.zone],
+            certificate=section.certificate or own.certificate,
+            key=section.key or own.key,
+            inner=inner,
+            journal=self.journal,
+            clock=self.now,
+            ulids=self.ulids,
+            count=self.metrics.count,
+        )
+
+    def _modbus(self, section: Listener) -> ModbusDoor:
+        return ModbusDoor(
+            routes={unit: self.routes[asset] for unit, asset in section.units.items()},
+            outstanding=section.outstanding,
+            door=self.door,
+            last=self.values,
+            links=self.links,
+            tasks=self.tasks,
+            clock=self.now,
+            own_link=self._link,
+        )
+
+    def plan_polls(self) -> None:
+        polls = [
+            poll
+            for route in self.routes.values()
+            for poll in plan(
+                route.asset,
+                [tag for tag in self.settings.tags if tag.asset == route.asset.name],
+                self.settings.collector.merge_gap,
+            )
+        ]
+        places = {name: route.place for name, route in self.routes.items()}
+        self.collector.replace(polls, places, {name: route.plant for name, route in self.routes.items()})

@@ -1,0 +1,82 @@
+"""What a gateway tells who asks: its status, its gauges, and what expires when."""
+
+from typing import Any
+
+from msgspec.structs import asdict
+
+from gateway import __version__
+from gateway.app.parts import Parts
+from gateway.identity.contexts import expiry
+from gateway.model.errors import IdentityError
+from gateway.model.moment import SECOND
+
+
+def status(parts: Parts) -> dict[str, Any]:
+    """Everything an operator asks first."""
+    now = parts.now()
+    return {
+        "gateway": parts.settings.gateway.name,
+        "version": __version__,
+        "ready": all(parts.ready().values()),
+        "refused": dict(parts.refused),
+        "clock": {"state": parts.clock.state(now), "wall_ns": now.wall_ns},
+        "policy": {"revision": parts.decider.revision, **asdict(parts.decider.stats)},
+        "trust": [
+            {"zone": name, "crl": trust.crl_state(now), "version": trust.version, "error": trust.error}
+            for name, trust in parts.trust.items()
+        ],
+        "listeners": [listener.status() for listener in parts.listeners],
+        "assets": [
+            {
+                "name": name,
+                "up": route.link.up,
+                "queued": route.link.queued,
+                "in_flight": route.link.in_flight,
+                **route.link.counts,
+            }
+            for name, route in parts.routes.items()
+        ],
+        "tags": parts.values.qualities(),
+        "collector": parts.collector.status(),
+        "mqtt": parts.broker.status() if parts.broker is not None else None,
+        "journal": parts.journal.status(),
+        "expiries": [
+            {"name": name, "days_left": (expires_ns - now.judge_ns) // (86_400 * SECOND)}
+            for name, expires_ns in dated(parts)
+        ],
+        "counters": dict(sorted(parts.metrics.counters.items())),
+    }
+
+
+def gauges(parts: Parts) -> dict[str, float]:
+    gauges: dict[str, float] = {}
+    for name, route in parts.routes.items():
+        gauges[f'link_up{{asset="{name}"}}'] = route.link.up
+        gauges[f'link_queued{{asset="{name}"}}'] = route.link.queued
+        gauges[f'link_in_flight{{asset="{name}"}}'] = route.link.in_flight
+    for quality, number in parts.values.qualities().items():
+        gauges[f'tags{{quality="{quality}"}}'] = number
+    for name, value in parts.journal.status().items():
+        if isinstance(value, bool | int | float):
+            gauges[f"journal_{name}"] = value
+    for name, value in asdict(parts.decider.stats).items():
+        if isinstance(value, bool | int | float):
+            gauges[f"policy_{name}"] = value
+    now = parts.now()
+    for name, expires_ns in dated(parts):
+        gauges[f'expires_in_seconds{{name="{name}"}}'] = (expires_ns - now.judge_ns) / SECOND
+    return gauges
+
+
+def dated(parts: Parts) -> list[tuple[str, int]]:
+    own, mqtt = parts.settings.gateway, parts.settings.north.mqtt
+    files = {own.certificate} | {x.limits.certificate for x in parts.listeners if x.limits.certificate}
+    if mqtt is not None:
+        files.add(mqtt.certificate)
+    found = [entry for trust in parts.trust.values() for entry in trust.expiries()]
+    for file in sorted(files):
+        try:
+            found.append((f"certificate {file.name}", expiry(file)))
+        except IdentityError as error:
+            parts.refused[f"certificate {file.name}"] = str(error)
+    return found

@@ -1,4 +1,7 @@
-"""The layouts that rows of the table are made of: one class for each shape of function.
+"""The layouts that rows of the table are made of: one class for each shape of function on the four tables.
+
+Functions about the device itself, its files and its identification are in `diagnostics`, `files` and
+`identification`, of the same kind.
 
 Each parses a request, judges it in the order of the specification's chart for its functions, and checks an
 answer against its request. The charts say: function (01), then quantity or value (03), then address +
@@ -10,23 +13,37 @@ pad bits.
 """
 
 from abc import ABC, abstractmethod
-from struct import Struct as Layout
 from typing import Generic, TypeVar
 
 from gateway.model.asset import Table
 from gateway.model.decision import Why
+from gateway.wire.modbus.checks import (
+    COUNTED,
+    Reading,
+    echo,
+    fixed,
+    misfit,
+    no_data,
+    pad_bits,
+    registers,
+    wrong_data,
+    wrong_length,
+    wrong_quantity,
+)
 from gateway.wire.modbus.findings import Finding
 from gateway.wire.modbus.frames import (
     BOTH,
     MANY,
     MASK,
     ONE,
+    POINTER,
     Answer,
-    DeviceException,
     Illegal,
     MaskOne,
+    ReadFifo,
     ReadSpan,
     Request,
+    Unsupported,
     WriteOne,
     WriteSpan,
     WriteThenRead,
@@ -35,38 +52,22 @@ from gateway.wire.modbus.frames import (
 
 ADDRESSES = 65_536
 "Each table has addresses 0 to 65535 (AP §4.4)."
-EXCEPTIONS: dict[int, str] = {
-    0x01: "illegal function",
-    0x02: "illegal data address",
-    0x03: "illegal data value",
-    0x04: "server device failure",
-    0x05: "acknowledge",
-    0x06: "server device busy",
-    0x08: "memory parity error",
-    0x0A: "gateway path unavailable",
-    0x0B: "gateway target device failed to respond",
-}
-"AP §7. 07 was negative acknowledge in PI-MBUS-300 only."
 COIL_WORDS = frozenset({0x0000, 0xFF00})
 "AP §6.5: off and on; everything else is illegal."
-COUNTED = Layout(">BB")
-"Function and byte count: how a read's answer begins."
-
 R = TypeVar("R", bound=Request)
-Reading = Answer | DeviceException | WrongAnswer
 
 
 class Body(ABC, Generic[R]):
     """What the bytes of one function are."""
 
-    table: Table
-    "Which table it reads or writes."
+    table: Table | None = None
+    "Which table it reads or writes; none where it is about the device, or about files."
     request_layout: str
     answer_layout: str
     limits: str
 
     @abstractmethod
-    def request(self, unit: int, pdu: bytes) -> R | Illegal:
+    def request(self, unit: int, pdu: bytes) -> R | Illegal | Unsupported:
         """The request, or what is wrong with it. The first byte of the PDU is the function's."""
 
     @abstractmethod
@@ -87,16 +88,16 @@ class ReadRegisters(Body[ReadSpan]):
 
     def request(self, unit: int, pdu: bytes) -> ReadSpan | Illegal:
         if len(pdu) != 5:
-            return _misfit(pdu, 5)
+            return misfit(pdu, 5)
         fc, start, count = ONE.unpack(pdu)
         if not 0 < count <= self.at_most:
-            return Illegal(fc, Why.ILLEGAL_VALUE, Finding.QUANTITY)
+            return Illegal(fc, Why.ILLEGAL_VALUE, wrong_quantity(count))
         if start + count > ADDRESSES:
             return Illegal(fc, Why.ILLEGAL_ADDRESS, Finding.ADDRESS_OVERFLOW)
         return ReadSpan(unit, fc, start, count)
 
     def answer(self, request: ReadSpan, pdu: bytes) -> Reading:
-        return _registers(request.fc, request.count, pdu)
+        return registers(request.fc, request.count, pdu)
 
 
 class ReadBits(ReadRegisters):
@@ -108,8 +109,8 @@ class ReadBits(ReadRegisters):
         fc, count = request.fc, request.count
         size = (count + 7) >> 3
         if len(pdu) != size + 2 or pdu[0] != fc or pdu[1] != size:
-            return _no_data(fc, size, pdu)
-        if _pad_bits(count, pdu[-1]):
+            return no_data(fc, size, pdu)
+        if pad_bits(count, pdu[-1]):
             return WrongAnswer(Finding.PAD_BITS)
         return Answer(COUNTED.pack(fc, size), pdu[2:])
 
@@ -124,11 +125,11 @@ class WriteRegister(Body[WriteOne]):
 
     def request(self, unit: int, pdu: bytes) -> WriteOne | Illegal:
         if len(pdu) != 5:
-            return _misfit(pdu, 5)
+            return misfit(pdu, 5)
         return WriteOne(unit, *ONE.unpack(pdu))
 
     def answer(self, request: WriteOne, pdu: bytes) -> Reading:
-        return _echo(request.fc, request.encode(), pdu)
+        return echo(request.fc, request.encode(), pdu)
 
 
 class WriteCoil(WriteRegister):
@@ -157,10 +158,10 @@ class WriteRegisters(Body[WriteSpan]):
 
     def request(self, unit: int, pdu: bytes) -> WriteSpan | Illegal:
         if len(pdu) < 6:
-            return _misfit(pdu, 6)
+            return misfit(pdu, 6)
         fc, start, count, counted = MANY.unpack_from(pdu)
         data = pdu[6:]
-        wrong = _wrong_data(count, self.at_most, counted, self.size(count), len(data))
+        wrong = wrong_data(count, self.at_most, counted, self.size(count), len(data))
         if wrong is None and self.pad_bits(count, data):
             wrong = Finding.PAD_BITS
         if wrong is not None:
@@ -170,7 +171,7 @@ class WriteRegisters(Body[WriteSpan]):
         return WriteSpan(unit, fc, start, count, data)
 
     def answer(self, request: WriteSpan, pdu: bytes) -> Reading:
-        return _echo(request.fc, ONE.pack(request.fc, request.start, request.count), pdu)
+        return echo(request.fc, ONE.pack(request.fc, request.start, request.count), pdu)
 
     def size(self, count: int) -> int:
         """How many bytes that many take."""
@@ -191,7 +192,7 @@ class WriteBits(WriteRegisters):
         return (count + 7) >> 3
 
     def pad_bits(self, count: int, data: bytes) -> int:
-        return _pad_bits(count, data[-1])
+        return pad_bits(count, data[-1])
 
 
 class MaskRegister(Body[MaskOne]):
@@ -204,11 +205,11 @@ class MaskRegister(Body[MaskOne]):
 
     def request(self, unit: int, pdu: bytes) -> MaskOne | Illegal:
         if len(pdu) != 7:
-            return _misfit(pdu, 7)
+            return misfit(pdu, 7)
         return MaskOne(unit, *MASK.unpack(pdu))
 
     def answer(self, request: MaskOne, pdu: bytes) -> Reading:
-        return _echo(request.fc, request.encode(), pdu)
+        return echo(request.fc, request.encode(), pdu)
 
 
 class WriteThenReadRegisters(Body[WriteThenRead]):
@@ -228,12 +229,12 @@ class WriteThenReadRegisters(Body[WriteThenRead]):
 
     def request(self, unit: int, pdu: bytes) -> WriteThenRead | Illegal:
         if len(pdu) < 10:
-            return _misfit(pdu, 10)
+            return misfit(pdu, 10)
         fc, start, count, write_start, write_count, counted = BOTH.unpack_from(pdu)
         data = pdu[10:]
-        wrong: Finding | None = Finding.QUANTITY
+        wrong: Finding | None = wrong_quantity(count)
         if 0 < count <= self.read_at_most:
-            wrong = _wrong_data(write_count, self.write_at_most, counted, 2 * write_count, len(data))
+            wrong = wrong_data(write_count, self.write_at_most, counted, 2 * write_count, len(data))
         if wrong is not None:
             return Illegal(fc, Why.ILLEGAL_VALUE, wrong)
         if start + count > ADDRESSES or write_start + write_count > ADDRESSES:
@@ -241,84 +242,31 @@ class WriteThenReadRegisters(Body[WriteThenRead]):
         return WriteThenRead(unit, fc, start, count, write_start, write_count, data)
 
     def answer(self, request: WriteThenRead, pdu: bytes) -> Reading:
-        return _registers(request.fc, request.count, pdu)
+        return registers(request.fc, request.count, pdu)
 
 
-# requests ----------------------------------------------------------------------------------------
+class Fifo(Body[ReadFifo]):
+    """FC 24. The answer says how many registers were in the queue, in two ways that must agree."""
 
+    table = Table.HOLDING
+    request_layout = "FIFO pointer address 2"
+    answer_layout = "byte count 2, FIFO count 2, data 2 × FIFO count"
 
-def _misfit(pdu: bytes, size: int) -> Illegal:
-    """The PDU is shorter or longer than the function's fixed part."""
-    short = len(pdu) < size
-    finding = Finding.LENGTH_VS_FUNCTION if short else Finding.TRAILING_BYTES
-    return Illegal(pdu[0], Why.ILLEGAL_VALUE, finding)
+    def __init__(self, *, at_most: int) -> None:
+        self.at_most = at_most
+        self.limits = f"FIFO count 0..{at_most}"
 
+    def request(self, unit: int, pdu: bytes) -> ReadFifo | Illegal:
+        if len(pdu) != 3:
+            return misfit(pdu, 3)
+        return ReadFifo(unit, *POINTER.unpack(pdu))
 
-def _wrong_data(count: int, at_most: int, counted: int, needed: int, there: int) -> Finding | None:
-    """What is wrong with a quantity, its byte count and the bytes behind it, in the order of the charts."""
-    if not 0 < count <= at_most:
-        return Finding.QUANTITY
-    if counted != needed:
-        return Finding.BYTE_COUNT_VS_QUANTITY
-    if there < counted:
-        return Finding.BYTE_COUNT_VS_LENGTH
-    if there > counted:
-        return Finding.TRAILING_BYTES
-    return None
-
-
-def _pad_bits(count: int, last: int) -> int:
-    """The bits of the last byte that belong to no coil; AP §6.1 and §6.11 say zero."""
-    return last >> (count & 7) if count & 7 else 0
-
-
-# answers -----------------------------------------------------------------------------------------
-
-
-def _registers(fc: int, count: int, pdu: bytes) -> Reading:
-    """An answer that carries that many registers."""
-    size = count + count
-    if len(pdu) != size + 2 or pdu[0] != fc or pdu[1] != size:
-        return _no_data(fc, size, pdu)
-    return Answer(COUNTED.pack(fc, size), pdu[2:])
-
-
-def _no_data(fc: int, size: int, pdu: bytes) -> DeviceException | WrongAnswer:
-    """Why this is not the answer with that many bytes of data."""
-    other = _other(fc, pdu)
-    if other is not None:
-        return other
-    if len(pdu) < 2:
-        return WrongAnswer(Finding.LENGTH_VS_FUNCTION)
-    if pdu[1] != size:
-        return WrongAnswer(Finding.BYTE_COUNT_VS_REQUEST)
-    short = len(pdu) - 2 < size
-    return WrongAnswer(Finding.BYTE_COUNT_VS_LENGTH if short else Finding.TRAILING_BYTES)
-
-
-def _echo(fc: int, expected: bytes, pdu: bytes) -> Reading:
-    """An answer that repeats the request, in whole or in part."""
-    if pdu == expected:
-        return Answer(expected)
-    other = _other(fc, pdu)
-    if other is not None:
-        return other
-    if len(pdu) == len(expected):
-        return WrongAnswer(Finding.ECHO_MISMATCH)
-    short = len(pdu) < len(expected)
-    return WrongAnswer(Finding.LENGTH_VS_FUNCTION if short else Finding.TRAILING_BYTES)
-
-
-def _other(fc: int, pdu: bytes) -> DeviceException | WrongAnswer | None:
-    """An exception, or an answer of another function; None if it is at least of this function."""
-    if not pdu:
-        return WrongAnswer(Finding.EMPTY)
-    if pdu[0] == fc:
-        return None
-    if pdu[0] != fc | 0x80:
-        return WrongAnswer(Finding.FUNCTION_MISMATCH)
-    if len(pdu) != 2:
-        return WrongAnswer(Finding.EXCEPTION_LENGTH)
-    if pdu[1] not in EXCEPTIONS:
-        return WrongAnswer(Finding.EXCEPTION_CODE)
-    return DeviceException(fc, pdu[1])
+    def answer(self, request: ReadFifo, pdu: bytes) -> Reading:
+        other = fixed(request.fc, pdu, max(len(pdu), 5))
+        if other is not None:
+            return other
+        _, counted, count = ONE.unpack_from(pdu)
+        if count > self.at_most or counted != 2 * count + 2:
+            return WrongAnswer(Finding.FIFO_COUNT)
+        wrong = wrong_length(counted, len(pdu) - 3)
+        return Answer(pdu[:5], pdu[5:]) if wrong is None else WrongAnswer(wrong)

@@ -6,6 +6,7 @@ accepted, and no byte of `b` that is not a field goes anywhere (invariant 3).
 """
 
 from struct import Struct as Layout
+from typing import ClassVar
 
 from msgspec import Struct
 
@@ -18,8 +19,16 @@ MANY = Layout(">BHHB")
 "Function, address, quantity, byte count; the data follow."
 MASK = Layout(">BHHH")
 "Function, address, AND mask, OR mask."
+POINTER = Layout(">BH")
+"Function, address or sub-function."
 BOTH = Layout(">BHHHHB")
 "Function, read address and quantity, write address and quantity, byte count; the data follow."
+
+
+RECORDS = Layout(">BHHH")
+"Reference type, file, record, length in registers."
+FILE_RECORD = 6
+"The only reference type (AP §6.14)."
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -28,6 +37,18 @@ class Request(Struct, frozen=True, gc=False):
     unit: int
     "As the caller addressed it; it is part of the ADU, not of the PDU."
     fc: int
+
+    writes: ClassVar[bool] = False
+    "Whether it writes and reads nothing: the only requests that may be broadcast."
+
+    @property
+    def silent(self) -> bool:
+        """Nobody need answer.
+
+        A write to unit 0 goes to every device of a serial line, and none of them answers (MODBUS over serial
+        line V1.02 §2.1); a device that is itself on TCP may.
+        """
+        return self.writes and self.unit == 0
 
     def encode(self) -> bytes:
         """The PDU, made from the fields alone."""
@@ -47,6 +68,8 @@ class ReadSpan(Request, frozen=True, gc=False):
 class WriteOne(Request, frozen=True, gc=False):
     """FC 5 and 6: write one coil or register."""
 
+    writes: ClassVar[bool] = True
+
     start: int
     word: int
     "As on the wire: a coil is 0x0000 or 0xFF00."
@@ -57,6 +80,8 @@ class WriteOne(Request, frozen=True, gc=False):
 
 class WriteSpan(Request, frozen=True, gc=False):
     """FC 15 and 16: write a span of coils or registers."""
+
+    writes: ClassVar[bool] = True
 
     start: int
     count: int
@@ -69,6 +94,8 @@ class WriteSpan(Request, frozen=True, gc=False):
 
 class MaskOne(Request, frozen=True, gc=False):
     """FC 22: register = (register AND and_mask) OR (or_mask AND NOT and_mask)."""
+
+    writes: ClassVar[bool] = True
 
     start: int
     and_mask: int
@@ -93,6 +120,93 @@ class WriteThenRead(Request, frozen=True, gc=False):
         return head + self.data
 
 
+class ReadFifo(Request, frozen=True, gc=False):
+    """FC 24: read the queue that a register points to; the queue's own memory has no address."""
+
+    start: int
+    "Of the pointer."
+
+    def encode(self) -> bytes:
+        return POINTER.pack(self.fc, self.start)
+
+
+class AskDevice(Request, frozen=True, gc=False):
+    """FC 7, 11, 12 and 17: ask the device about itself; the function code is the whole request."""
+
+    def encode(self) -> bytes:
+        return bytes((self.fc,))
+
+
+class Diagnose(Request, frozen=True, gc=False):
+    """FC 8, with one of the sub-functions that only tell or echo."""
+
+    sub: int
+    data: bytes
+    "Any words for 8/0, which echoes them; two zero bytes for the others."
+
+    def encode(self) -> bytes:
+        return POINTER.pack(self.fc, self.sub) + self.data
+
+
+class FileSpan(Struct, frozen=True, gc=False):
+    """A run of records (registers) of one file."""
+
+    file: int
+    record: int
+    "The first, 0 to 9999."
+    count: int
+    data: bytes = b""
+    "What is written; empty for reads."
+
+
+class ReadRecords(Request, frozen=True, gc=False):
+    """FC 20: read from one or several files."""
+
+    spans: tuple[FileSpan, ...]
+
+    def encode(self) -> bytes:
+        groups = [RECORDS.pack(FILE_RECORD, span.file, span.record, span.count) for span in self.spans]
+        return bytes((self.fc, 7 * len(groups))) + b"".join(groups)
+
+
+class WriteRecords(Request, frozen=True, gc=False):
+    """FC 21: write into one or several files."""
+
+    writes: ClassVar[bool] = True
+
+    spans: tuple[FileSpan, ...]
+
+    def encode(self) -> bytes:
+        groups = b"".join(
+            [RECORDS.pack(FILE_RECORD, span.file, span.record, span.count) + span.data for span in self.spans]
+        )
+        return bytes((self.fc, len(groups))) + groups
+
+
+class Identify(Request, frozen=True, gc=False):
+    """FC 43/14: read identification objects of the device."""
+
+    mei: ClassVar[int] = 0x0E
+
+    code: int
+    "1 basic, 2 regular, 3 extended: a stream of objects from `object` on; 4: that one alone."
+    object: int
+
+    def encode(self) -> bytes:
+        return bytes((self.fc, self.mei, self.code, self.object))
+
+
+class Canopen(Request, frozen=True, gc=False):
+    """FC 43/13: a message for a CANopen bus behind the device. What it does there is not in the bytes."""
+
+    mei: ClassVar[int] = 0x0D
+
+    data: bytes
+
+    def encode(self) -> bytes:
+        return bytes((self.fc, self.mei)) + self.data
+
+
 class Illegal(Struct, frozen=True, gc=False):
     """A request that the specification forbids."""
 
@@ -103,17 +217,25 @@ class Illegal(Struct, frozen=True, gc=False):
 
 
 class Unsupported(Struct, frozen=True, gc=False):
-    """A function that is known by name at most. Its body was not read."""
+    """A function that is known by name at most, or one that is never forwarded. Its body leads nowhere."""
 
     fc: int
     name: str
+    finding: Finding | None = None
+    "What the specification says against it; null for its own functions, which only we do not forward."
+    sub: int | None = None
+    "Of FC 8."
+    mei: int | None = None
+    "Of FC 43."
+    silent: bool = False
+    "Nobody need answer: a device that is told to listen only (8/4) does not (AP §6.8.1)."
 
 
 class Answer(Struct, frozen=True, gc=False):
     """A device's answer that fits its request."""
 
     head: bytes
-    "Function and byte count of a read, or the whole echo of a write: all of it known from the request."
+    "Function and counts, or the whole echo of a write: mostly known from the request."
     data: bytes = b""
     "What was read; empty for writes."
 

@@ -86,6 +86,27 @@ class MbapReader:
         self._held = b"" if self.lost else rest
 
 
+class OvercountedReader(MbapReader):
+    """The same for a device that counts a byte of its exceptions which it never sends (a known quirk).
+
+    An exception is always two bytes (AP §7), so its length is known without the header; whoever believes the
+    header waits for the first byte of the next answer, and has lost both.
+    """
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> list[Adu]:
+        mended = bytearray(self._held + data)
+        self._held = b""
+        at = 0
+        while len(mended) - at >= 9:
+            _, _, length = HEAD.unpack_from(mended, at)
+            if length == 4 and mended[at + 7] & 0x80:
+                length = mended[at + 5] = 3
+            at += 6 + length
+        return super().feed(bytes(mended))
+
+
 def adu(tid: int, unit: int, pdu: bytes) -> bytes:
     """One ADU on the wire. The PDU is one of ours, 1 to 253 bytes."""
     length = len(pdu) + 1

@@ -2,7 +2,10 @@
 
 Rows are the only place where a function is described: parser, encoder, meaning, tests and the page
 docs/protocols/modbus.md all read them. A code without a row is read as far as its number, named, and refused
-(`Unsupported`); its body may be anything, so no policy can allow it (invariant 2).
+(`Unsupported`); its body may be anything, so no policy can allow it (invariant 2). FC 8 and 43 are several
+functions under one code: FC 8 has its rows in `diagnostics.SUBFUNCTIONS`, FC 43 in `MEI_TYPES`.
+
+`forwarded` says what policy may allow at all. What is never forwarded is refused before policy is asked.
 
 To add a function: a row here (with a new shape in `bodies.py`, if none fits), its meaning in `meaning.py`
 if the request is of a new class, vectors in tests/vectors/modbus, and the page written anew (`reference.py`).
@@ -18,9 +21,9 @@ from gateway.model.asset import Table
 from gateway.model.decision import Why
 from gateway.wire.modbus.bodies import (
     Body,
+    Fifo,
     MaskRegister,
     ReadBits,
-    Reading,
     ReadRegisters,
     WriteBits,
     WriteCoil,
@@ -28,11 +31,33 @@ from gateway.wire.modbus.bodies import (
     WriteRegisters,
     WriteThenReadRegisters,
 )
+from gateway.wire.modbus.checks import Reading
+from gateway.wire.modbus.diagnostics import (
+    SUBFUNCTIONS,
+    Diagnostics,
+    EventCounter,
+    EventLog,
+    ExceptionStatus,
+    ServerId,
+)
+from gateway.wire.modbus.files import ReadFile, WriteFile
 from gateway.wire.modbus.findings import Finding
-from gateway.wire.modbus.frames import Answer, DeviceException, Illegal, Request, Unsupported, WrongAnswer
+from gateway.wire.modbus.frames import (
+    Answer,
+    Canopen,
+    DeviceException,
+    Diagnose,
+    Identify,
+    Illegal,
+    Request,
+    Unsupported,
+    WrongAnswer,
+)
+from gateway.wire.modbus.identification import CanopenReference, DeviceIdentification, Transport
 
 __all__ = [
     "FUNCTIONS",
+    "MEI_TYPES",
     "Answer",
     "DeviceException",
     "Function",
@@ -40,10 +65,20 @@ __all__ = [
     "Request",
     "Unsupported",
     "WrongAnswer",
+    "kind",
     "name",
     "read_answer",
     "read_request",
 ]
+
+
+class Forwarded(StrEnum):
+    """Whether policy may allow it (DESIGN §5)."""
+
+    BY_GRANT = "by grant"
+    SOME = "see below"
+    "Its sub-functions say."
+    NEVER = "never"
 
 
 class Function(Struct, frozen=True):
@@ -53,7 +88,17 @@ class Function(Struct, frozen=True):
     name: str
     "As in `modbus.<name>`, the kind of its operations."
     body: Body[Any]
+    forwarded: Forwarded = Forwarded.BY_GRANT
 
+
+MEI_TYPES: dict[int, Function] = {
+    row.code: row
+    for row in (
+        Function(0x0D, "canopen_general_reference", CanopenReference(), Forwarded.NEVER),
+        Function(0x0E, "read_device_identification", DeviceIdentification()),
+    )
+}
+"FC 43 by MEI type. All others are reserved."
 
 FUNCTIONS: dict[int, Function] = {
     row.code: row
@@ -64,13 +109,27 @@ FUNCTIONS: dict[int, Function] = {
         Function(0x04, "read_input_registers", ReadRegisters(Table.INPUT, at_most=125)),
         Function(0x05, "write_single_coil", WriteCoil()),
         Function(0x06, "write_single_register", WriteRegister()),
+        Function(0x07, "read_exception_status", ExceptionStatus()),
+        Function(0x08, "diagnostics", Diagnostics(), Forwarded.SOME),
+        Function(0x0B, "get_comm_event_counter", EventCounter()),
+        Function(0x0C, "get_comm_event_log", EventLog()),
         Function(0x0F, "write_multiple_coils", WriteBits(at_most=1968)),
         Function(0x10, "write_multiple_registers", WriteRegisters(at_most=123)),
+        Function(0x11, "report_server_id", ServerId()),
+        Function(0x14, "read_file_record", ReadFile()),
+        Function(0x15, "write_file_record", WriteFile()),
         Function(0x16, "mask_write_register", MaskRegister()),
         Function(
             0x17,
             "read_write_multiple_registers",
             WriteThenReadRegisters(read_at_most=125, write_at_most=121),
+        ),
+        Function(0x18, "read_fifo_queue", Fifo(at_most=31)),
+        Function(
+            0x2B,
+            "encapsulated_interface_transport",
+            Transport({code: row.body for code, row in MEI_TYPES.items()}),
+            Forwarded.SOME,
         ),
     )
 }
@@ -88,18 +147,7 @@ class Category(StrEnum):
     "0, and everything with the exception bit."
 
 
-NAMED: dict[int, tuple[str, Category]] = {
-    0x07: ("read_exception_status", Category.PUBLIC),
-    0x08: ("diagnostics", Category.PUBLIC),
-    0x0B: ("get_comm_event_counter", Category.PUBLIC),
-    0x0C: ("get_comm_event_log", Category.PUBLIC),
-    0x11: ("report_server_id", Category.PUBLIC),
-    0x14: ("read_file_record", Category.PUBLIC),
-    0x15: ("write_file_record", Category.PUBLIC),
-    0x18: ("read_fifo_queue", Category.PUBLIC),
-    0x2B: ("encapsulated_interface_transport", Category.PUBLIC),
-    0x5A: ("umas", Category.VENDOR),
-}
+NAMED: dict[int, tuple[str, Category]] = {0x5A: ("umas", Category.VENDOR)}
 "Functions with a name and no row. UMAS is Schneider's way to program controllers (FC 90)."
 
 RANGES: tuple[tuple[range, Category], ...] = (
@@ -110,6 +158,16 @@ RANGES: tuple[tuple[range, Category], ...] = (
     *((range(code, code + 1), Category.RESERVED) for code in (9, 10, 13, 14, 41, 42, 91, 125, 126, 127)),
 )
 "Codes without a name of their own (AP §5.1, annex A); whatever is in none of these is unassigned."
+
+
+FOUND: dict[Category, Finding] = {
+    Category.USER: Finding.USER_FUNCTION,
+    Category.RESERVED: Finding.RESERVED_FUNCTION,
+    Category.VENDOR: Finding.VENDOR_FUNCTION,
+    Category.UNASSIGNED: Finding.UNASSIGNED_FUNCTION,
+    Category.ILLEGAL: Finding.ILLEGAL_FUNCTION,
+}
+"What a request with a code of that category is called. Codes without a row are never forwarded."
 
 
 def category(code: int) -> Category:
@@ -128,7 +186,12 @@ def _name(code: int) -> str:
 
 
 _NAMES = tuple(_name(code) for code in range(256))
-_REQUESTS: dict[int, Callable[[int, bytes], Request | Illegal]] = {
+_UNSUPPORTED = {
+    code: Unsupported(code, _NAMES[code], FOUND[category(code)])
+    for code in range(1, 0x80)
+    if code not in FUNCTIONS
+}
+_REQUESTS: dict[int, Callable[[int, bytes], Request | Illegal | Unsupported]] = {
     row.code: row.body.request for row in FUNCTIONS.values()
 }
 _ANSWERS: dict[int, Callable[[Any, bytes], Reading]] = {
@@ -141,6 +204,15 @@ def name(code: int) -> str:
     return _NAMES[code]
 
 
+def kind(request: Request) -> str:
+    """The kind of a request's operations: the name of its row, or of its sub-function's."""
+    if isinstance(request, Diagnose):
+        return f"modbus.diagnostics.{SUBFUNCTIONS[request.sub].name}"
+    if isinstance(request, Identify | Canopen):
+        return f"modbus.{MEI_TYPES[request.mei].name}"
+    return f"modbus.{_NAMES[request.fc]}"
+
+
 def read_request(unit: int, pdu: bytes) -> Request | Illegal | Unsupported:
     """What a client asks for. Never raises, whatever the bytes are."""
     read = _REQUESTS.get(pdu[0]) if pdu else None
@@ -151,7 +223,7 @@ def read_request(unit: int, pdu: bytes) -> Request | Illegal | Unsupported:
     code = pdu[0]
     if category(code) is Category.ILLEGAL:
         return Illegal(code, Why.UNKNOWN_FUNCTION, Finding.ILLEGAL_FUNCTION)
-    return Unsupported(code, _NAMES[code])
+    return _UNSUPPORTED[code]
 
 
 def read_answer(request: Request, pdu: bytes) -> Answer | DeviceException | WrongAnswer:

@@ -3,28 +3,47 @@
 `functions` knows what bytes are; this file knows that 0x10 on holding registers is a WRITE to an asset, and
 which of its tags it touches. Policy authors need to read only this one.
 
-- FC 1 to 4 are one READ; 5, 6, 15 and 16 one WRITE with raw values; 22 one WRITE with its masks; 23 a WRITE
-  and then a READ, because the device writes first.
+- FC 1 to 4 are one READ, and so is 24, of the register that points to its queue; 5, 6, 15 and 16 one WRITE
+  with raw values; 22 one WRITE with its masks; 23 a WRITE and then a READ, because the device writes first.
+- FC 20 and 21 are a READ or WRITE for each group; 7, 11, 12, 17 and 43/14 one READ of the device itself;
+  8 a CALL, with its sub-function; 43/13 a WRITE that nobody can judge.
 - An operation names every tag that overlaps its span. A write says what each would become, in the tag's
   resolution, beside the last value polled.
+- Where an asset declares that its tables overlay each other, a request is also an operation on every other
+  name of what it touches (`overlays`).
 - What the gateway cannot read, policy cannot allow: an operation is `unreadable` if it would write part of a
-  tag, something that is not a number, or a number that policy could not compare exactly.
+  tag, something that is not a number, a number that policy could not compare exactly, or who knows what.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from enum import StrEnum
-from math import isfinite
 from struct import unpack
-from typing import Any, Protocol
+from typing import Any
 
-from gateway.model.asset import REGISTERS, Asset, DataType, Span, Table, Tag
+from gateway.model.asset import REGISTERS, Asset, Span, Table, Tag
 from gateway.model.moment import Now
 from gateway.model.operation import Action, ModbusTarget, Operation, Point
 from gateway.model.operation import Protocol as Door
-from gateway.wire.modbus import points
-from gateway.wire.modbus.frames import MaskOne, ReadSpan, Request, WriteOne, WriteSpan, WriteThenRead
-from gateway.wire.modbus.functions import FUNCTIONS
+from gateway.wire.modbus.effects import Data, Effect, LastValues, Mask, Unreadable, point
+from gateway.wire.modbus.frames import (
+    AskDevice,
+    Canopen,
+    Diagnose,
+    Identify,
+    MaskOne,
+    ReadFifo,
+    ReadRecords,
+    ReadSpan,
+    Request,
+    WriteOne,
+    WriteRecords,
+    WriteSpan,
+    WriteThenRead,
+)
+from gateway.wire.modbus.functions import FUNCTIONS, kind
+from gateway.wire.modbus.overlays import Overlays
+
+__all__ = ["MOST_READS", "LastValues", "Place", "Unreadable"]
 
 MOST_READS = 4096
 """Different reads remembered for each asset. A master polls tens to hundreds; a scanner that fills the memory
@@ -32,27 +51,6 @@ makes it start again empty, and costs everybody else one interpretation for each
 
 WIDEST = max(REGISTERS.values())
 "Registers of the widest type: how far before a span a tag that overlaps it may begin."
-
-_NANOSECONDS = 1_000_000
-"In a millisecond."
-
-
-class Unreadable(StrEnum):
-    """Why policy is not asked about a write."""
-
-    PARTIAL_TAG = "partial_tag"
-    "It would leave a tag half old and half new."
-    NOT_A_NUMBER = "not_a_number"
-    "NaN or infinite: every comparison with a limit would be false."
-    BEYOND_2_53 = "beyond_2_53"
-    "Too large for an exact comparison in JSON."
-
-
-class LastValues(Protocol):
-    """What the collector knows."""
-
-    def last(self, tag: str) -> tuple[int | None, int] | None:
-        """Quanta last polled, and the monotonic nanosecond of it; null where unknown."""
 
 
 class Place:
@@ -64,6 +62,7 @@ class Place:
         for tag in sorted(tags, key=lambda tag: (tag.address, tag.name)):
             self._tags[tag.table].append(tag)
         self._starts = {table: [tag.address for tag in those] for table, those in self._tags.items()}
+        self.overlays = Overlays(asset.overlays)
         self._reads: dict[Request, tuple[Operation, ...]] = {}
 
     def operations(self, request: Request, last: LastValues, now: Now) -> tuple[Operation, ...]:
@@ -74,8 +73,8 @@ class Place:
         known = self._reads.get(request)
         if known is not None:
             return known
-        operations = _MEANINGS[type(request)](self, request, last, now)
-        if type(request) is ReadSpan:
+        operations = tuple(_MEANINGS[type(request)](self, request, last, now))
+        if type(request) in _REMEMBERED:
             if len(self._reads) >= MOST_READS:
                 self._reads.clear()
             self._reads[request] = operations
@@ -89,152 +88,157 @@ class Place:
         ]
         return [tag for tag in tags if tag.span.end > span.start]
 
+    def reads(self, request: Request, span: Span) -> list[Operation]:
+        """A read of a span, under each of its names."""
+        return [
+            self._spanned(request, Action.READ, there, [Point(tag.name) for tag in self.touched(there)])
+            for there in (span, *self.overlays.spans(span))
+        ]
+
+    def writes(self, request: Request, effect: Effect, last: LastValues, now: Now) -> list[Operation]:
+        """A write, under each name of what it changes."""
+        return [self._write(request, each, last, now) for each in (effect, *self.overlays.effects(effect))]
+
     def operation(
         self,
         request: Request,
         action: Action,
-        span: Span,
-        touched: tuple[Point, ...],
+        touched: Sequence[Point] = (),
         *,
-        unreadable: str | None = None,
+        unreadable: Unreadable | None = None,
         **target: Any,
     ) -> Operation:
-        """One operation on a span of this asset."""
+        """One operation on this asset."""
         return Operation(
             protocol=Door.MODBUS,
             action=action,
-            kind=f"modbus.{FUNCTIONS[request.fc].name}",
+            kind=kind(request),
             asset=self.asset.name,
             asset_kind=self.asset.kind,
-            modbus=ModbusTarget(
-                unit=request.unit,
-                fc=request.fc,
-                table=span.table,
-                start=span.start,
-                count=span.count,
-                **target,
-            ),
-            points=touched,
+            modbus=ModbusTarget(unit=request.unit, fc=request.fc, **target),
+            points=tuple(touched),
             unreadable=unreadable,
         )
+
+    def _spanned(
+        self,
+        request: Request,
+        action: Action,
+        span: Span,
+        touched: Sequence[Point],
+        unreadable: Unreadable | None = None,
+        **target: Any,
+    ) -> Operation:
+        where = {"table": span.table, "start": span.start, "count": span.count}
+        return self.operation(request, action, touched, unreadable=unreadable, **where, **target)
+
+    def _write(self, request: Request, effect: Effect, last: LastValues, now: Now) -> Operation:
+        touched, unreadable = [], None
+        for tag in self.touched(effect.span):
+            q, fault = effect.on(tag, last)
+            unreadable = unreadable or fault
+            touched.append(point(tag, q, last, now))
+        said: dict[str, Any] = (
+            {"values": effect.values}
+            if isinstance(effect, Data)
+            else {"and_mask": effect.and_mask, "or_mask": effect.or_mask}
+        )
+        return self._spanned(request, Action.WRITE, effect.span, touched, unreadable, **said)
 
 
 # one function for each class of request -------------------------------------------------------------
 
 
-def _read_span(place: Place, request: ReadSpan, _last: LastValues, _now: Now) -> tuple[Operation, ...]:
-    span = Span(FUNCTIONS[request.fc].body.table, request.start, request.count)
-    return (_read(place, request, span),)
+_TABLES = {row.code: row.body.table for row in FUNCTIONS.values() if row.body.table is not None}
 
 
-def _write_one(place: Place, request: WriteOne, last: LastValues, now: Now) -> tuple[Operation, ...]:
-    span = Span(FUNCTIONS[request.fc].body.table, request.start, 1)
+def _read_span(place: Place, request: ReadSpan, _last: LastValues, _now: Now) -> list[Operation]:
+    return place.reads(request, Span(_TABLES[request.fc], request.start, request.count))
+
+
+def _read_fifo(place: Place, request: ReadFifo, _last: LastValues, _now: Now) -> list[Operation]:
+    return place.reads(request, Span(_TABLES[request.fc], request.start, 1))
+
+
+def _write_one(place: Place, request: WriteOne, last: LastValues, now: Now) -> list[Operation]:
+    span = Span(_TABLES[request.fc], request.start, 1)
     data = request.word.to_bytes(2, "big")
     if span.table is Table.COIL:
         data = b"\x01" if request.word else b"\x00"
-    return (_write(place, request, span, data, last, now),)
+    return place.writes(request, Data(span, data), last, now)
 
 
-def _write_span(place: Place, request: WriteSpan, last: LastValues, now: Now) -> tuple[Operation, ...]:
-    span = Span(FUNCTIONS[request.fc].body.table, request.start, request.count)
-    return (_write(place, request, span, request.data, last, now),)
+def _write_span(place: Place, request: WriteSpan, last: LastValues, now: Now) -> list[Operation]:
+    span = Span(_TABLES[request.fc], request.start, request.count)
+    return place.writes(request, Data(span, request.data), last, now)
 
 
-def _write_then_read(
-    place: Place, request: WriteThenRead, last: LastValues, now: Now
-) -> tuple[Operation, ...]:
-    table = FUNCTIONS[request.fc].body.table
-    written = Span(table, request.write_start, request.write_count)
+def _write_then_read(place: Place, request: WriteThenRead, last: LastValues, now: Now) -> list[Operation]:
+    table = _TABLES[request.fc]
+    written = Data(Span(table, request.write_start, request.write_count), request.data)
     read = Span(table, request.start, request.count)
-    return _write(place, request, written, request.data, last, now), _read(place, request, read)
+    return [*place.writes(request, written, last, now), *place.reads(request, read)]
 
 
-def _mask_one(place: Place, request: MaskOne, last: LastValues, now: Now) -> tuple[Operation, ...]:
-    span = Span(FUNCTIONS[request.fc].body.table, request.start, 1)
-    touched, unreadable = [], None
-    for tag in place.touched(span):
-        if tag.span.count > 1:
-            unreadable = Unreadable.PARTIAL_TAG
-        touched.append(_point(tag, _masked(tag, request, last), last, now))
-    masks = {"and_mask": request.and_mask, "or_mask": request.or_mask}
-    return (place.operation(request, Action.WRITE, span, tuple(touched), unreadable=unreadable, **masks),)
+def _mask_one(place: Place, request: MaskOne, last: LastValues, now: Now) -> list[Operation]:
+    span = Span(_TABLES[request.fc], request.start, 1)
+    return place.writes(request, Mask(span, request.and_mask, request.or_mask), last, now)
 
 
-_MEANINGS: dict[type[Request], Callable[[Place, Any, LastValues, Now], tuple[Operation, ...]]] = {
+def _ask_device(place: Place, request: AskDevice, _last: LastValues, _now: Now) -> list[Operation]:
+    return [place.operation(request, Action.READ)]
+
+
+def _diagnose(place: Place, request: Diagnose, _last: LastValues, _now: Now) -> list[Operation]:
+    return [place.operation(request, Action.CALL, sub=request.sub, values=_words(request.data))]
+
+
+def _read_records(place: Place, request: ReadRecords, _last: LastValues, _now: Now) -> list[Operation]:
+    return [
+        place.operation(request, Action.READ, file=span.file, record=span.record, count=span.count)
+        for span in request.spans
+    ]
+
+
+def _write_records(place: Place, request: WriteRecords, _last: LastValues, _now: Now) -> list[Operation]:
+    return [
+        place.operation(
+            request,
+            Action.WRITE,
+            file=span.file,
+            record=span.record,
+            count=span.count,
+            values=_words(span.data),
+        )
+        for span in request.spans
+    ]
+
+
+def _identify(place: Place, request: Identify, _last: LastValues, _now: Now) -> list[Operation]:
+    return [place.operation(request, Action.READ, mei=request.mei, sub=request.code, start=request.object)]
+
+
+def _canopen(place: Place, request: Canopen, _last: LastValues, _now: Now) -> list[Operation]:
+    return [place.operation(request, Action.WRITE, unreadable=Unreadable.UNKNOWN_EFFECT, mei=request.mei)]
+
+
+def _words(data: bytes) -> tuple[int, ...]:
+    return unpack(f">{len(data) // 2}H", data)
+
+
+_MEANINGS: dict[type[Request], Callable[[Place, Any, LastValues, Now], list[Operation]]] = {
     ReadSpan: _read_span,
+    ReadFifo: _read_fifo,
     WriteOne: _write_one,
     WriteSpan: _write_span,
     MaskOne: _mask_one,
     WriteThenRead: _write_then_read,
+    AskDevice: _ask_device,
+    Diagnose: _diagnose,
+    ReadRecords: _read_records,
+    WriteRecords: _write_records,
+    Identify: _identify,
+    Canopen: _canopen,
 }
-
-
-# reads, writes and points ---------------------------------------------------------------------------
-
-
-def _read(place: Place, request: Request, span: Span) -> Operation:
-    touched = tuple([Point(tag.name) for tag in place.touched(span)])
-    return place.operation(request, Action.READ, span, touched)
-
-
-def _write(place: Place, request: Request, span: Span, data: bytes, last: LastValues, now: Now) -> Operation:
-    touched, unreadable = [], None
-    for tag in place.touched(span):
-        q, fault = _written(tag, span, data)
-        unreadable = unreadable or fault
-        touched.append(_point(tag, q, last, now))
-    return place.operation(
-        request,
-        Action.WRITE,
-        span,
-        tuple(touched),
-        unreadable=unreadable,
-        values=_values(span, data),
-    )
-
-
-def _written(tag: Tag, span: Span, data: bytes) -> tuple[int | None, Unreadable | None]:
-    """What a tag would become, or why that cannot be said."""
-    number = points.raw(tag, data, span.start, span.table)
-    if number is None:
-        return None, Unreadable.PARTIAL_TAG
-    if not isfinite(number):
-        return None, Unreadable.NOT_A_NUMBER
-    q = points.quanta_of_raw(tag, number)
-    return (q, None) if q is not None else (None, Unreadable.BEYOND_2_53)
-
-
-def _masked(tag: Tag, request: MaskOne, last: LastValues) -> int | None:
-    """What a tag would become under a mask, as far as the last value polled can say.
-
-    The device applies the mask to what the register holds *then*; policy sees the masks beside this.
-    """
-    kept, changed = points.word(tag, request.and_mask), points.word(tag, request.or_mask)
-    known = last.last(tag.name)
-    before = None if known is None else known[0]
-    if tag.type is DataType.BOOL and tag.bit is not None:
-        return before if kept >> tag.bit & 1 else changed >> tag.bit & 1
-    register = 0
-    if kept:
-        held = None if before is None else points.register(tag, before)
-        if held is None:
-            return None
-        register = points.word(tag, held) & kept
-    register |= changed & ~kept
-    on_wire = points.word(tag, register).to_bytes(2, "big")
-    number = points.raw(tag, on_wire, request.start, tag.table)
-    return None if number is None else points.quanta_of_raw(tag, number)
-
-
-def _point(tag: Tag, q: int | None, last: LastValues, now: Now) -> Point:
-    known = last.last(tag.name)
-    if known is None or known[0] is None:
-        return Point(tag.name, q)
-    return Point(tag.name, q, known[0], max(0, now.mono_ns - known[1]) // _NANOSECONDS)
-
-
-def _values(span: Span, data: bytes) -> tuple[int, ...]:
-    """Raw registers, or coils as 0 and 1."""
-    if span.table is Table.COIL:
-        return tuple([data[i >> 3] >> (i & 7) & 1 for i in range(span.count)])
-    return unpack(f">{span.count}H", data)
+_REMEMBERED = frozenset({ReadSpan, ReadFifo, AskDevice, ReadRecords, Identify})
+"Requests that ask nothing of the moment."

@@ -7,10 +7,12 @@ To write it anew, put what this prints there:
 from collections.abc import Iterable, Iterator
 
 from gateway.model.decision import Why
-from gateway.wire.modbus.bodies import EXCEPTIONS
-from gateway.wire.modbus.findings import MEANS
+from gateway.wire.modbus.behaviour import ORDINARY as THRESHOLDS
+from gateway.wire.modbus.checks import EXCEPTIONS
+from gateway.wire.modbus.diagnostics import SUBFUNCTIONS
+from gateway.wire.modbus.findings import FINDINGS, Group
 from gateway.wire.modbus.framing import MOST_ADU, MOST_LENGTH
-from gateway.wire.modbus.functions import FUNCTIONS, NAMED, RANGES
+from gateway.wire.modbus.functions import FUNCTIONS, MEI_TYPES, NAMED, RANGES, Forwarded, Function
 from gateway.wire.modbus.meaning import Unreadable
 from gateway.wire.modbus.refusal import CODES
 
@@ -45,27 +47,45 @@ def document() -> str:
 
 def _functions() -> Iterator[str]:
     yield "## Functions that are understood\n"
+    head = ("FC", "kind of operation", "table", "request", "answer", "limits", "forwarded")
+    yield from _table(head, [_row(f"{row.code}", row) for row in FUNCTIONS.values()])
+    yield (
+        "Everywhere: address + quantity at most 65536. FC 23 is two operations: a write, then a read; FC 20\n"
+        "and 21 are one for each group. FC 24 is a read of its pointer. Nothing is forwarded but by grant.\n"
+    )
+    yield "FC 43 by MEI type; all other types are reserved and refused.\n"
+    yield from _table(head, [_row(f"43/{row.code}", row) for row in MEI_TYPES.values()])
+    yield "FC 8 by sub-function; all others are reserved and refused.\n"
     yield from _table(
-        ("FC", "kind of operation", "table", "request", "answer", "limits"),
+        ("FC", "kind of operation", "forwarded"),
         (
             (
-                f"{row.code}",
-                f"`modbus.{row.name}`",
-                row.body.table,
-                row.body.request_layout,
-                row.body.answer_layout,
-                row.body.limits,
+                f"8/{row.sub}",
+                f"`modbus.diagnostics.{row.name}`",
+                Forwarded.BY_GRANT if row.forwarded else Forwarded.NEVER,
             )
-            for row in FUNCTIONS.values()
+            for row in SUBFUNCTIONS.values()
         ),
     )
-    yield "Everywhere: address + quantity at most 65536. FC 23 is two operations: a write, then a read.\n"
     yield _UNREADABLE + ", ".join(f"`{why}`" for why in Unreadable) + ".\n"
+
+
+def _row(code: str, row: Function) -> tuple[str, ...]:
+    body = row.body
+    return (
+        code,
+        f"`modbus.{row.name}`",
+        body.table or "–",
+        body.request_layout,
+        body.answer_layout,
+        body.limits,
+        row.forwarded,
+    )
 
 
 def _refused() -> Iterator[str]:
     yield "## Functions that are named and refused\n"
-    yield "Their bodies are not read, so no policy can allow them.\n"
+    yield "Their bodies are not read, so no policy can allow them: they are never forwarded.\n"
     named = [(f"{code}", f"`{called}`", kind) for code, (called, kind) in sorted(NAMED.items())]
     spans = sorted((codes[0], codes[-1], kind) for codes, kind in RANGES)
     unnamed = [
@@ -87,8 +107,25 @@ def _refusals() -> Iterator[str]:
 
 def _findings() -> Iterator[str]:
     yield "## Findings\n"
-    yield "What a peer did against the protocol. Records name it so; a denial's reason is `wire.<finding>`.\n"
-    yield from _table(("finding", "means"), ((f"`{name}`", meaning) for name, meaning in MEANS.items()))
+    yield (
+        "What a peer did against the protocol, or what its traffic adds up to. Records name it so; a\n"
+        "denial's reason is `wire.<finding>`.\n"
+    )
+    for group in Group:
+        yield f"### {group.capitalize()}\n"
+        yield from _table(
+            ("finding", "severity", "means"),
+            (
+                (f"`{name}`", about.severity, about.means)
+                for name, about in FINDINGS.items()
+                if about.group is group
+            ),
+        )
+    yield "Thresholds of behaviour where nobody says otherwise:\n"
+    yield from _table(
+        ("threshold", "is"),
+        ((f"`{name}`", f"{getattr(THRESHOLDS, name)}") for name in THRESHOLDS.__struct_fields__),
+    )
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -103,8 +103,8 @@ def test_we_frame_nothing_that_cannot_be_framed(size: int) -> None:
     [
         ("FC 0", "00 0000 0001", Finding.ILLEGAL_FUNCTION),
         ("FC 0x83 as a request", "83 0000 0001", Finding.ILLEGAL_FUNCTION),
-        ("FC 3 quantity 0", "03 0000 0000", Finding.QUANTITY),
-        ("FC 3 quantity 126", "03 0000 007e", Finding.QUANTITY),
+        ("FC 3 quantity 0", "03 0000 0000", Finding.QUANTITY_ZERO),
+        ("FC 3 quantity 126", "03 0000 007e", Finding.QUANTITY_OVER),
         ("FC 16 byte count lies", "10 0000 0001 28 0000", Finding.BYTE_COUNT_VS_QUANTITY),
         ("FC 16, 100 bytes said, 2 there", "10 0000 0032 64 0000", Finding.BYTE_COUNT_VS_LENGTH),
         ("FC 5 value 0x0001", "05 0000 0001", Finding.COIL_VALUE),
@@ -123,7 +123,7 @@ def test_a_fault_in_a_whole_frame_leaves_the_next_frame_alone(what: str, pdu: st
 
 def test_an_unknown_function_leaves_the_next_frame_alone() -> None:
     frames, _ = feed(adu(1, 1, bytes.fromhex("64 0000 0001")) + GOOD)
-    assert read_request(1, frames[0].pdu) == Unsupported(100, "user_100")
+    assert read_request(1, frames[0].pdu) == Unsupported(100, "user_100", Finding.USER_FUNCTION)
     assert isinstance(read_request(1, frames[1].pdu), Request)
 
 

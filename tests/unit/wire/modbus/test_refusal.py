@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.model.decision import Why
-from gateway.wire.modbus.bodies import EXCEPTIONS
+from gateway.wire.modbus.checks import EXCEPTIONS
 from gateway.wire.modbus.refusal import CODES, exception
 
 EXPECTED = {

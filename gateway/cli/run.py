@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    from gateway.app import serve  # noqa: PLC0415 # the other commands need not load the whole gateway
+    from gateway.app import serve  # the other commands need not load the whole gateway
 
     serve(args.config)
     return 0

@@ -1,6 +1,7 @@
 """The collector on a stage: a plant that does as it is told, and a clock that is moved by hand."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 from struct import pack
 from typing import Any
@@ -27,8 +28,9 @@ from tests.scenarios.north import GATEWAY, North, later
 class Plant:
     """A device that keeps what it was sent until the scenario lets it answer."""
 
-    def __init__(self, north: North) -> None:
+    def __init__(self, north: North, clock: Callable[[], Now]) -> None:
         self.north = north
+        self.clock = clock
         self.waiting: list[tuple[Permit, Sink]] = []
         self.sent: list[tuple[float, int]] = []
         "When each request came (seconds since the start), and the first address it asked for."
@@ -59,7 +61,7 @@ class Plant:
             else:
                 pdu = bytes([request.fc | 0x80, self.mode])
             answer = read_answer(request, pdu)
-            sink.answered(permit, answer, self.north.now())  # type: ignore[arg-type] # never a wrong answer
+            sink.answered(permit, answer, self.clock())  # type: ignore[arg-type] # never a wrong answer
         return len(waiting)
 
 
@@ -89,9 +91,9 @@ class Scene(North):
         names = sorted({tag.asset for tag in tags})
         assets = [asset(name) for name in names]
         self.values = Values(tags, assets, self.now())
-        self.plants = {name: Plant(self) for name in names}
-        self.tasks = Tasks()
         self.trusted = True
+        self.plants = {name: Plant(self, self.clock) for name in names}
+        self.tasks = Tasks()
         self.collector = Collector(
             values=self.values,
             door=self.door,

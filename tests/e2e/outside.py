@@ -202,13 +202,14 @@ def policy_changes() -> None:
     hold(code() == 0, "the write is allowed at first")
     head, *items = text.split("\n  - id: ")
     left = [item for item in items if not item.startswith("operator-level-setpoint")]
-    for content, expected in (("\n  - id: ".join([head, *left]), 1), (text, 0)):
+    # Taking away counts within a second; giving back may take its time on a busy machine.
+    for content, expected, within_s in (("\n  - id: ".join([head, *left]), 1, 1), (text, 0, 10)):
         part = grants.with_suffix(".new")
         part.write_text(content)
         part.rename(grants)
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + within_s
         while code() != expected:
-            hold(time.monotonic() < deadline, f"within a second: {expected} after a change of policy")
+            hold(time.monotonic() < deadline, f"within {within_s} s: {expected} after a change of policy")
 
 
 def plc_stopped() -> None:

@@ -115,7 +115,9 @@ class Parts:
     # building ---------------------------------------------------------------------------------
 
     def _link(self, asset: Asset) -> PlantLink:
-        return self.links.add(PlantLink(asset, door=self.door, clock=self.now, tasks=self.tasks))
+        return self.links.add(
+            PlantLink(asset, door=self.door, clock=self.now, tasks=self.tasks, lines=self.links.lines)
+        )
 
     def _units(self, tag: str) -> tuple[float, str] | None:
         """Resolution and unit, so that records say engineering values."""

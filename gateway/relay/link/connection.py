@@ -37,10 +37,26 @@ class Owner(Protocol):
     asset: Asset
     clock: Callable[[], Now]
 
+    @property
+    def urgent(self) -> bool: ...
     def pump(self, now: Now) -> None: ...
     def failed(self, waiting: Waiting, status: str, now: Now) -> None: ...
     def finding(self, name: str, now: Now) -> None: ...
-    def lost(self, connection: "PlantConnection") -> None: ...
+    def lost(self, connection: "Connection") -> None: ...
+
+
+class Connection(Protocol):
+    """What a link asks of its connections, whatever carries Modbus to the device."""
+
+    outstanding: dict[int, Waiting]
+    "What was sent and is not yet settled, oldest first."
+    retired: bool
+
+    @property
+    def ready(self) -> bool: ...
+    def send(self, waiting: Waiting, pdu: bytes) -> None: ...
+    def retire(self, why: str | None, now: Now) -> None: ...
+    def close(self) -> None: ...
 
 
 class PlantConnection(asyncio.Protocol):
@@ -57,6 +73,11 @@ class PlantConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request may be sent now, as far as the connection is concerned."""
+        return not self.retired
 
     def send(self, waiting: Waiting, pdu: bytes) -> None:
         """Send one request under an id of ours."""

@@ -16,7 +16,8 @@ from gateway.model.asset import Asset
 from gateway.model.decision import Why
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
-from gateway.relay.link.connection import PlantConnection
+from gateway.relay.link.connect import Lines, connect
+from gateway.relay.link.connection import Connection
 from gateway.relay.link.turns import Turns, Waiting
 from gateway.relay.tasks import Tasks
 
@@ -29,13 +30,23 @@ RECONNECT_S = 1.0
 class PlantLink:
     """One asset's link. All callers share it; with `upstream: per-client` each client has one of its own."""
 
-    def __init__(self, asset: Asset, *, door: Door, clock: Callable[[], Now], tasks: Tasks) -> None:
+    def __init__(
+        self,
+        asset: Asset,
+        *,
+        door: Door,
+        clock: Callable[[], Now],
+        tasks: Tasks,
+        lines: Lines | None = None,
+    ) -> None:
+        """Links of devices on one serial line are given the same `lines`."""
         self.asset = asset
         self.door = door
         self.clock = clock
         self._tasks = tasks
         self._timeout_ns = asset.timeout_ms * 1_000_000
-        self._connections: list[PlantConnection] = []
+        self._lines = lines or Lines()
+        self._connections: list[Connection] = []
         self._connecting = 0
         self._turns = Turns()
         self._down_until_ns = 0
@@ -103,6 +114,11 @@ class PlantLink:
         return len(self._turns)
 
     @property
+    def urgent(self) -> bool:
+        """Whether somebody waits who wants to change the plant."""
+        return self._turns.urgent
+
+    @property
     def in_flight(self) -> int:
         """Requests sent and not yet answered."""
         return sum(len(c.outstanding) for c in self._connections)
@@ -118,19 +134,19 @@ class PlantLink:
                 return
             self._launch(connection, self._turns.next(), now)
 
-    def _free(self, now: Now) -> PlantConnection | None:
+    def _free(self, now: Now) -> Connection | None:
         if now.mono_ns < self._next_ns:
             self._pump_later((self._next_ns - now.mono_ns) / 1e9)
             return None
         best, load = None, self.asset.in_flight
         for connection in self._connections:
-            if not connection.retired and len(connection.outstanding) < load:
+            if connection.ready and len(connection.outstanding) < load:
                 best, load = connection, len(connection.outstanding)
                 if load == 0:
                     break
         return best
 
-    def _launch(self, connection: PlantConnection, waiting: Waiting, now: Now) -> None:
+    def _launch(self, connection: Connection, waiting: Waiting, now: Now) -> None:
         if waiting.sink.gone:
             self._unsent(waiting, Why.BUSY)
             return
@@ -168,7 +184,7 @@ class PlantLink:
         note = {"finding": name, "asset": self.asset.name, "side": "plant"}
         self.door.journal.event(RecordKind.FINDING, note, now, source=self.asset.host)
 
-    def lost(self, connection: PlantConnection) -> None:
+    def lost(self, connection: Connection) -> None:
         """A connection is gone; what was in flight on it stays unanswered for ever."""
         if connection in self._connections:
             self._connections.remove(connection)
@@ -210,13 +226,10 @@ class PlantLink:
         self._tasks.start(self._open(), f"connect {self.asset.name}")
 
     async def _open(self) -> None:
-        loop = asyncio.get_running_loop()
         self.counts["connects"] += 1
         try:
             async with asyncio.timeout(self.asset.timeout_ms / 1000):
-                _, connection = await loop.create_connection(
-                    lambda: PlantConnection(self), self.asset.host, self.asset.port
-                )
+                connection = await connect(self, self._lines)
         except (OSError, TimeoutError) as error:
             self._connecting -= 1
             if not self._connections:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.model.moment import Now
+from gateway.relay.link.connect import Lines
 from gateway.relay.link.link import PlantLink
 
 SWEEP_S = 0.02
@@ -14,6 +15,8 @@ class Links:
     """Every link from its making until nothing is in flight on it any more."""
 
     def __init__(self) -> None:
+        self.lines = Lines()
+        "Serial lines, and what stands for them; links that are to share one are made with these."
         self._links: set[PlantLink] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -49,3 +52,4 @@ class Links:
         for link in self._links:
             link.cut()
         self._links.clear()
+        self.lines.close()

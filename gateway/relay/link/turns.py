@@ -39,6 +39,11 @@ class Turns:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits who wants to change the plant."""
+        return bool(self._acts)
+
     def put(self, waiting: Waiting) -> None:
         """Wait behind what the same caller has waiting, and in turn with the others."""
         queue = self._acts if isinstance(waiting.permit, ActPermit) else self._reads

@@ -8,7 +8,8 @@
     D     bytes of the stream, in order                    side's next bytes; never empty
     G     8 bytes: how many bytes of that side are missing because the capture does not have them
     N     ASCII name of something odd about TCP            `overlap_differs`
-    C     ASCII `reused`, `forgotten` or `end`             nothing more of this stream
+    C     ASCII `ended` (both sides said so), `end` (of the   nothing more of this stream
+          capture), `reused`, `forgotten`
     P     8 + 8 bytes: packets so far, bytes of the file   now and then
     E     JSON object: totals, and `fault` (text or null)  once, the last record; without it we were cut off
 

@@ -163,7 +163,7 @@ class Streams:
         self._holding.pop(key, None)
         if known.stream is not None and known.followed:
             known.stream.flush()
-            self._out.closed(known.number, frame, time, why)
+            self._out.closed(known.number, frame, time, "ended" if known.stream.ended else why)
 
 
 def _text(end: bytes) -> str:

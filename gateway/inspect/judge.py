@@ -1,0 +1,166 @@
+"""What a policy would decide about the operations of a capture.
+
+The same decider as the gateway's, asked with what a capture can tell: who is asking is what `--as` says of an
+address, the time is the capture's, values last polled are those of answers. What it cannot tell is assumed as
+on a good day: certificates fresh, the clock trusted, the plant's mode as configured. An address that `--as`
+does not name is nobody, and nobody is denied without asking.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gateway.config.settings import PolicySection, Settings
+from gateway.guard.limits import WriteCounts
+from gateway.inspect.plant import Plant, moment
+from gateway.model.decision import Allowed, Decision, Denied, Origin, Reason
+from gateway.model.errors import ConfigError, Fault, PolicyError
+from gateway.model.identity import Authentication, Caller, Identity, Kind, RoleState
+from gateway.model.moment import SECOND
+from gateway.model.operation import MUTATING, Operation
+from gateway.model.ulid import Ulids
+from gateway.policy import bundle
+from gateway.policy.decider import Decider
+from gateway.policy.facts import Facts, windows_now
+from gateway.policy.loader import load
+
+ZONE = "plant"
+"Of callers, where no listener of a configuration says another."
+LISTENER = "inspect"
+FULL_SUBJECT = re.compile(r"spiffe://.+|x509:.+|local:.+|urn:[^:]+:.+")
+ROLE = re.compile(r"[A-Za-z0-9_.-]*")
+
+Who = tuple[str, tuple[str, ...]]
+"Subject and roles."
+
+
+def identities(words: Iterable[str]) -> dict[str, Who]:
+    """What `--as` says: `ip=SUBJECT[:ROLE],…`. Raises ConfigError.
+
+    A subject may hold colons and commas itself. A comma ends it only before `ip=`; a last colon begins a role
+    only if a whole subject stands before it and no `=` or `/` behind. (`urn:a:b` is a subject, `urn:a:b:c` is
+    `urn:a:b` with role c; end with a colon for no role.)
+    """
+    found: dict[str, Who] = {}
+    for word in _split(words):
+        address, equals, who = word.partition("=")
+        if not equals or not _is_address(address) or not who:
+            mend = "write --as 10.0.0.5=spiffe://plant.example/hmi-1:operator"
+            raise ConfigError([Fault("--as", f"{word!r} is not ip=SUBJECT[:ROLE]", mend)])
+        subject, colon, role = who.rpartition(":")
+        if not (colon and FULL_SUBJECT.fullmatch(subject) and ROLE.fullmatch(role)):
+            subject, role = who, ""
+        found[str(ipaddress.ip_address(address))] = subject, (role,) if role else ()
+    return found
+
+
+def _split(words: Iterable[str]) -> list[str]:
+    """At the commas that stand before an address and an equals sign."""
+    parts: list[str] = []
+    for word in words:
+        for part in word.split(","):
+            address, equals, _ = part.partition("=")
+            if (equals and _is_address(address)) or not parts:
+                parts.append(part)
+            else:
+                parts[-1] += f",{part}"
+    return parts
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Judge:
+    """Policy, asked about a capture."""
+
+    def __init__(
+        self, folder: Path, who: dict[str, Who], plant: Plant, settings: Settings | None = None
+    ) -> None:
+        """Raises PolicyError if the bundle is one that a gateway would not load."""
+        if not folder.is_dir():
+            mend = "name the folder that holds core/ and data/"
+            raise PolicyError([Fault(str(folder), "no such folder", mend)])
+        self._plant = plant
+        self._who = who
+        self._callers: dict[tuple[str, str, str], Caller] = {}
+        self._ulids = Ulids(0)
+        section = settings.policy if settings is not None else PolicySection(bundle=folder)
+        self._decider = Decider(self._ulids, section, lambda _code, _note: None)
+        self._decider.adopt(load(bundle.read(folder)))
+        assert self._decider.bundle is not None  # noqa: S101  adopted above
+        self._windows = self._decider.bundle.data.get("windows", {})
+        self._mode = settings.gateway.mode if settings is not None else "run"
+        self._freeze = settings.gateway.freeze if settings is not None else False
+        self._minute = -1
+        self._writes = WriteCounts()
+
+    def decide(self, source: str, unit: int, operations: Sequence[Operation], time_ns: int) -> list[Decision]:
+        """One decision for each operation of a request."""
+        if source not in self._who:
+            return [_unasked("inspect.nobody", f"--as does not say who {source} is")] * max(
+                1, len(operations)
+            )
+        if not operations:
+            return [_unasked("wire.unmapped_unit", f"unit {unit} is no asset")]
+        if time_ns // (60 * SECOND) != self._minute:
+            self._minute = time_ns // (60 * SECOND)
+            self._decider.facts = self._facts(time_ns)
+        caller, now = self._caller(source, unit), moment(time_ns)
+        subject = caller.identity.subject
+        decisions = []
+        for operation in operations:
+            asset = operation.asset or ""
+            writes = self._writes.count(subject, asset, time_ns) if operation.action in MUTATING else None
+            decisions.append(self._decider.decide(caller, operation, now, writes))
+        if all(isinstance(each, Allowed) for each in decisions):
+            for operation in operations:
+                if operation.action in MUTATING:
+                    self._writes.note(subject, operation.asset or "", time_ns)
+        return decisions
+
+    def unread(self, code: str) -> list[Decision]:
+        """A request that policy is never asked about (invariant 2)."""
+        return [_unasked(f"wire.{code}", "refused before policy is asked")]
+
+    def _facts(self, time_ns: int) -> Facts:
+        return Facts(
+            mode=self._mode,
+            freeze=self._freeze,
+            windows=windows_now(self._windows, time_ns),
+            crl="fresh",
+            clock="trusted",
+            trusted=True,
+        )
+
+    def _caller(self, source: str, unit: int) -> Caller:
+        listener, zone = self._plant.zones.get(unit, (LISTENER, ZONE))
+        key = source, listener, zone
+        if key not in self._callers:
+            subject, roles = self._who[source]
+            identity = Identity(
+                subject=subject,
+                kind=Kind.WORKLOAD,
+                auth=Authentication.MTLS,
+                zone=zone,
+                roles=roles,
+                role_state=RoleState.OK if roles else RoleState.ABSENT,
+            )
+            self._callers[key] = Caller(
+                identity=identity,
+                source=source,
+                listener=listener,
+                zone=zone,
+                tls="1.3",
+                connection=self._ulids.next(0),
+            )
+        return self._callers[key]
+
+
+def _unasked(code: str, message: str) -> Decision:
+    return Denied(revision="", reasons=(Reason(code, "wire", message),), origin=Origin.UNASKED)

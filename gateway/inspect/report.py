@@ -1,0 +1,166 @@
+"""What was found, for people and for programs."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.inspect.breakage import Break
+from gateway.inspect.conversation import Summary, Times, means, severity
+from gateway.inspect.inspection import Told
+from gateway.model.decision import Allowed, Decision
+from gateway.model.moment import SECOND
+from gateway.model.operation import Operation
+from gateway.wire.modbus.findings import Severity
+
+ORDER = {each: rank for rank, each in enumerate(reversed(Severity))}
+"The worst first."
+MOST_SHOWN = 50
+"Conversations that people are shown; the worst come first, and the rest is counted."
+
+
+def line(told: Told) -> dict[str, Any]:
+    """One line for programs."""
+    heard = told.heard
+    found: dict[str, Any] = {
+        "stream": heard.stream,
+        "frame": heard.frame,
+        "dir": "req" if heard.request else "resp",
+    }
+    if heard.adu is not None:
+        pdu = heard.adu.pdu
+        found |= {"tid": heard.adu.tid, "unit": heard.adu.unit, "fc": pdu[0], "pdu": pdu.hex()}
+        if heard.asked_frame is not None:
+            found["request_frame"] = heard.asked_frame
+    found["findings"] = [str(each) for each in heard.findings]
+    if heard.fatal is not None:
+        found["fatal"] = str(heard.fatal)
+    if heard.tls:
+        found["encrypted"] = "tls"
+    if heard.missing:
+        found["missing"] = heard.missing
+    if heard.odd:
+        found["tcp"] = list(heard.odd)
+    if told.decisions is not None:
+        found["decisions"] = [*_decisions(heard.operations, told.decisions)]
+    if told.breaks is not None:
+        found["would_refuse"] = [_broken(each) for each in told.breaks]
+    return found
+
+
+def _decisions(operations: Sequence[Operation], decisions: Sequence[Decision]) -> Iterator[dict[str, Any]]:
+    for at, decision in enumerate(decisions):
+        operation = operations[at] if operations else None
+        yield {
+            "decision": "allowed" if isinstance(decision, Allowed) else "denied",
+            "action": operation.action if operation else None,
+            "kind": operation.kind if operation else None,
+            "asset": operation.asset if operation else None,
+            "reasons": [reason.code for reason in decision.reasons],
+            "grants": list(decision.grants),
+        }
+
+
+def _broken(broken: Break) -> dict[str, Any]:
+    return {"what": broken.what, "then": broken.then, "quirk": broken.quirk}
+
+
+# for people -----------------------------------------------------------------------------------------------
+
+
+def people(
+    summaries: Sequence[Summary], totals: dict[str, Any], *, judged: bool, would_refuse: bool
+) -> Iterator[str]:
+    """The whole report, line by line."""
+    yield from _head(totals, len(summaries))
+    ranked = sorted(summaries, key=_rank)
+    for summary in ranked[:MOST_SHOWN]:
+        yield ""
+        yield _title(summary)
+        yield from _findings(summary)
+        if judged:
+            yield from _judged(summary)
+        if would_refuse:
+            yield from _would_refuse(summary)
+        yield from _traffic(summary)
+    if len(ranked) > MOST_SHOWN:
+        yield ""
+        yield f"and {len(ranked) - MOST_SHOWN} more conversations; --json has them all"
+
+
+def _rank(summary: Summary) -> tuple[int, int, int]:
+    worst = summary.worst
+    return (
+        len(ORDER) if worst is None else ORDER[worst],
+        -sum(each.count for each in summary.denied.values()),
+        -summary.requests,
+    )
+
+
+def _head(totals: dict[str, Any], conversations: int) -> Iterator[str]:
+    yield (
+        f"{totals['packets']} packets, {totals['streams']} TCP connections, "
+        f"{totals['followed']} of them Modbus by port or by look, {conversations} conversations"
+    )
+    skipped = {**totals["skipped"]}
+    skipped.pop("not_tcp", None)
+    if skipped:
+        yield "not read: " + ", ".join(f"{count} packets {why}" for why, count in skipped.items())
+    if totals["gaps"]:
+        yield f"the capture lacks {totals['gap_bytes']} bytes in {totals['gaps']} places"
+    if totals["forgotten"]:
+        yield f"{totals['forgotten']} connections were forgotten while open: too many at once"
+
+
+def _title(summary: Summary) -> str:
+    connections = "1 connection" if summary.connections == 1 else f"{summary.connections} connections"
+    begun = datetime.fromtimestamp(summary.first_ns // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    seconds = max(0, summary.last_ns - summary.first_ns) / SECOND
+    server = f"[{summary.server}]" if ":" in summary.server else summary.server
+    return f"{summary.client} → {server}:{summary.port}   {connections}, from {begun} UTC, {seconds:.0f} s"
+
+
+def _findings(summary: Summary) -> Iterator[str]:
+    found = sorted(summary.findings.items(), key=lambda each: (ORDER[severity(each[0])], -each[1].count))
+    if not found:
+        yield "  no findings"
+    for called, times in found:
+        yield f"  {severity(called):<8} {called:<26} {_times(times)}  {means(called)}"
+
+
+def _judged(summary: Summary) -> Iterator[str]:
+    denied = sum(times.count for times in summary.denied.values())
+    yield f"  policy: {summary.allowed} operations allowed, {denied} denied"
+    for (kind, code), times in sorted(summary.denied.items(), key=lambda each: -each[1].count):
+        yield f"    denied {kind:<44} {_times(times)}  {code}"
+
+
+def _would_refuse(summary: Summary) -> Iterator[str]:
+    if not summary.breaks:
+        yield "  the gateway would break nothing here"
+        return
+    yield "  the gateway would break, whatever policy says:"
+    for broken, times in sorted(summary.breaks.items(), key=lambda each: -each[1].count):
+        mend = f"; quirk `{broken.quirk}` tolerates it" if broken.quirk else ""
+        yield f"    {broken.what:<26} {_times(times)}  {broken.then}: {broken.detail}{mend}"
+
+
+def _traffic(summary: Summary) -> Iterator[str]:
+    units = ", ".join(map(str, sorted(summary.units)[:20])) + ("…" if len(summary.units) > 20 else "")
+    slow = f", slowest answer {summary.slowest_ns / 1e6:.0f} ms" if summary.answers else ""
+    yield (
+        f"  {summary.requests} requests, {summary.answers} answers, {summary.unanswered} unanswered"
+        f"{f', units {units}' if units else ''}{slow}"
+    )
+    for called, function in sorted(summary.functions.items(), key=lambda each: -each[1].requests):
+        codes = ", ".join(f"{code:02X} × {count}" for code, count in sorted(function.exceptions.items()))
+        exceptions = f", exceptions {codes}" if codes else ""
+        yield f"    {called:<44} {function.requests} asked, {function.answers} answered{exceptions}"
+    if summary.tls:
+        yield f"  {summary.tls} connections are encrypted: nothing to read"
+    if summary.missing or summary.undecoded:
+        yield f"  {summary.missing} bytes missing in the capture, {summary.undecoded} bytes not decoded"
+
+
+def _times(times: Times) -> str:
+    frames = ", ".join(map(str, times.frames)) + ("…" if times.count > len(times.frames) else "")
+    return f"{times.count} × (frame {frames})"

@@ -264,6 +264,7 @@ class Site:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": path, **(env or {})},
                 preexec_fn=limit,
+                start_new_session=True,
             )
         until("the gateway is not ready", self._listens, START_S)
         return self.process.pid

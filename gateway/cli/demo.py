@@ -41,16 +41,12 @@ def run(args: argparse.Namespace) -> int:
     from gateway.demo.children import Janitor  # other commands load no demo
     from gateway.demo.world import World
 
-    for number in ENDING:  # SIGINT too: a shell starts background jobs with it ignored
-        signal.signal(number, _interrupt)
-    janitor = None
-    if args.keep:
-        folder = args.keep.resolve()
-        if folder.exists() and any(folder.iterdir()):
-            raise GatewayError(f"{folder} is not empty, and nothing is overwritten")
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="dmz-demo-"))
-        janitor = Janitor(folder)
+    if args.keep and args.keep.exists() and any(args.keep.iterdir()):
+        raise GatewayError(f"{args.keep} is not empty, and nothing is overwritten")
+    # SIGINT too: a shell starts background jobs with it ignored.
+    before = {number: signal.signal(number, _interrupt) for number in ENDING}
+    folder = args.keep.resolve() if args.keep else Path(tempfile.mkdtemp(prefix="dmz-demo-"))
+    janitor = None if args.keep else Janitor(folder)
     world = World(folder)
     try:
         return _show(world, args)
@@ -62,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         world.stop()
         if janitor:
             janitor.sweep()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show(world: "World", args: argparse.Namespace) -> int:

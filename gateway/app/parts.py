@@ -28,6 +28,7 @@ from gateway.publish.poll_plan import plan
 from gateway.publish.values import Values
 from gateway.publish.vetting import Vetting
 from gateway.relay.clock import Clock
+from gateway.relay.flush import Flush
 from gateway.relay.link import Links, PlantLink
 from gateway.relay.listener import TlsListener
 from gateway.relay.modbus import ModbusDoor, Route
@@ -49,6 +50,7 @@ class Parts:
         self.metrics = Metrics()
         self.tasks = Tasks()
         self.links = Links()
+        self.flush = Flush()
         self.ulids = Ulids(secrets.randbits(79))
         self.random = Random(secrets.randbits(64))  # noqa: S311 # spreads pauses, protects nothing
         self.refused: dict[str, str] = {}
@@ -116,7 +118,14 @@ class Parts:
 
     def _link(self, asset: Asset) -> PlantLink:
         return self.links.add(
-            PlantLink(asset, door=self.door, clock=self.now, tasks=self.tasks, lines=self.links.lines)
+            PlantLink(
+                asset,
+                door=self.door,
+                clock=self.now,
+                tasks=self.tasks,
+                flush=self.flush,
+                lines=self.links.lines,
+            )
         )
 
     def _units(self, tag: str) -> tuple[float, str] | None:
@@ -200,6 +209,7 @@ class Parts:
             clock=self.now,
             ulids=self.ulids,
             count=self.metrics.count,
+            flush=self.flush,
         )
 
     def _modbus(self, section: Listener) -> ModbusDoor:

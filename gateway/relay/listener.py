@@ -22,6 +22,7 @@ from gateway.model.identity import Caller, Identity
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
 from gateway.model.ulid import Ulids
+from gateway.relay.flush import Flush
 from gateway.relay.tls import TlsConnection
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ class TlsListener:
         clock: Callable[[], Now],
         ulids: Ulids,
         count: Count,
+        flush: Flush | None = None,
     ) -> None:
+        """`flush` is best shared by all that writes in one loop."""
         self.limits = limits
         self._trust = trust
         self._certificate = certificate
@@ -62,6 +65,7 @@ class TlsListener:
         self._clock = clock
         self._ulids = ulids
         self._count = count
+        self._flush = flush or Flush()
         self._rates = Rates()
         self._connections: dict[TlsConnection, asyncio.TimerHandle | None] = {}
         self._seen: dict[TlsConnection, tuple[int, int]] = {}
@@ -135,7 +139,7 @@ class TlsListener:
     # one connection ------------------------------------------------------------------------------
 
     def _accept(self) -> asyncio.BaseProtocol:
-        return TlsConnection(self._context, self._begin, self._admit, self._inner, self._end)
+        return TlsConnection(self._context, self._begin, self._admit, self._inner, self._end, self._flush)
 
     def _begin(self, connection: TlsConnection) -> bool:
         """Whether the handshake may begin."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from gateway.model.identity import Caller
+from gateway.relay.flush import Flush
 
 READ_BYTES = 16_384
 "One TLS record (RFC 8446 §5.1): a read never returns more, so an empty BIO means nothing is left."
@@ -33,6 +34,7 @@ class TlsConnection(asyncio.Protocol):
         admit: Callable[["TlsConnection", bytes | None], Caller | None],
         inner: Callable[[Caller], asyncio.BaseProtocol],
         ended: Callable[["TlsConnection", str | None], None],
+        flush: Flush,
     ) -> None:
         """Judges come as arguments.
 
@@ -49,6 +51,9 @@ class TlsConnection(asyncio.Protocol):
         self._inner: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._closed = False
+        self._soon = flush
+        self._dirty = False
+        "Whether `flush` will be called at the end of this turn of the loop."
         self.failure: str | None = None
         self.caller: Caller | None = None
         self.certificate: bytes | None = None
@@ -90,8 +95,8 @@ class TlsConnection(asyncio.Protocol):
             pass
         except ssl.SSLError as error:
             self._fail(error)
-        if self._outgoing.pending:
-            self._flush()
+        if self._outgoing.pending and not self._dirty:
+            self.flush()
 
     def eof_received(self) -> bool | None:
         self.close()
@@ -119,7 +124,15 @@ class TlsConnection(asyncio.Protocol):
         if self._closed or not data:
             return
         self._tls.write(data)
-        self._flush()
+        if not self._dirty:
+            self._dirty = True
+            self._soon.add(self)
+
+    def flush(self) -> None:
+        """Send what TLS has ready."""
+        self._dirty = False
+        if self._outgoing.pending and self._transport is not None:
+            self._transport.write(self._outgoing.read())
 
     def close(self) -> None:
         """Say close_notify, send what is waiting, and close."""
@@ -162,12 +175,12 @@ class TlsConnection(asyncio.Protocol):
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._flush()
+            self.flush()
             return None
         except ssl.SSLError as error:
             self._fail(error)
             return None
-        self._flush()
+        self.flush()
         self.certificate = self._tls.getpeercert(binary_form=True)
         self.caller = self._admit(self, self.certificate)
         if self.caller is None:
@@ -186,14 +199,10 @@ class TlsConnection(asyncio.Protocol):
 
     def _shut(self) -> None:
         """Send what is waiting and close; a peer that does not read is cut after CLOSING_S."""
-        self._flush()
+        self.flush()
         if self._transport is not None:
             self._transport.close()
             asyncio.get_running_loop().call_later(CLOSING_S, self._transport.abort)
-
-    def _flush(self) -> None:
-        if self._outgoing.pending and self._transport is not None:
-            self._transport.write(self._outgoing.read())
 
 
 class TlsTransport(asyncio.Transport):

@@ -16,6 +16,7 @@ from gateway.guard.passage import Door, settle
 from gateway.guard.ports import Answer
 from gateway.model.asset import Asset
 from gateway.model.moment import Now
+from gateway.relay.flush import Flush
 from gateway.relay.link.turns import Waiting
 from gateway.wire.modbus.framing import MbapReader
 from gateway.wire.modbus.functions import DeviceException, Request, WrongAnswer, read_answer
@@ -36,6 +37,7 @@ class Owner(Protocol):
     door: Door
     asset: Asset
     clock: Callable[[], Now]
+    flush: Flush
 
     @property
     def urgent(self) -> bool: ...
@@ -68,6 +70,8 @@ class PlantConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._tid = secrets.randbelow(65_536)
         self._stride = secrets.randbelow(16_384) * 2 + 1
+        self._out: list[bytes] = []
+        "ADUs to be written at the end of the loop's turn, each in a segment of its own."
         self.outstanding: dict[int, Waiting] = {}
         self.retired = False
 
@@ -86,8 +90,16 @@ class PlantConnection(asyncio.Protocol):
         while tid in outstanding:
             tid = self._tid = (self._tid + self._stride) & 0xFFFF
         outstanding[tid] = waiting
+        if not self._out:
+            self._link.flush.add(self)
+        self._out.append(MBAP.pack(tid, 0, len(pdu) + 1, self._link.asset.unit) + pdu)
+
+    def flush(self) -> None:
+        """Write what was sent in this turn of the loop. Some devices misread two ADUs in one segment."""
+        adus, self._out = self._out, []
         if self._transport is not None:
-            self._transport.write(MBAP.pack(tid, 0, len(pdu) + 1, self._link.asset.unit) + pdu)
+            for adu in adus:
+                self._transport.write(adu)
 
     def data_received(self, data: bytes) -> None:
         link = self._link

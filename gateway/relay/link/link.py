@@ -16,6 +16,7 @@ from gateway.model.asset import Asset
 from gateway.model.decision import Why
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
+from gateway.relay.flush import Flush
 from gateway.relay.link.connect import Lines, connect
 from gateway.relay.link.connection import Connection
 from gateway.relay.link.turns import Turns, Waiting
@@ -38,11 +39,13 @@ class PlantLink:
         clock: Callable[[], Now],
         tasks: Tasks,
         lines: Lines | None = None,
+        flush: Flush | None = None,
     ) -> None:
-        """Links of devices on one serial line are given the same `lines`."""
+        """Links of devices on one serial line are given the same `lines`; all links of a loop one `flush`."""
         self.asset = asset
         self.door = door
         self.clock = clock
+        self.flush = flush or Flush()
         self._tasks = tasks
         self._timeout_ns = asset.timeout_ms * 1_000_000
         self._lines = lines or Lines()

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model.asset import Asset, DataType, Order, Table, Tag
+from gateway.model.asset import Asset, DataType, Order, Table, Tag, Window
 from gateway.model.moment import Now
 from gateway.model.operation import Operation
 from gateway.wire.modbus import points
@@ -145,11 +145,25 @@ tags = st.builds(
 )
 
 
-@given(st.lists(tags, max_size=6), octets, pdus)
-def test_every_legal_request_means_something(declared: list[Tag], unit: int, pdu: bytes) -> None:
+windows = st.lists(
+    st.builds(
+        Window,
+        table=st.sampled_from(Table),
+        start=st.integers(0, 65_535),
+        count=st.integers(1, 65_536),
+        word=st.integers(0, 65_535),
+    ),
+    max_size=3,
+)
+
+
+@given(st.lists(tags, max_size=6), windows, octets, pdus)
+def test_every_legal_request_means_something(
+    declared: list[Tag], overlays: list[Window], unit: int, pdu: bytes
+) -> None:
     request = read_request(unit, pdu)
     if isinstance(request, Request):
-        place = Place(Asset(name="a", host="192.0.2.1", port=502), declared)
+        place = Place(Asset(name="a", host="192.0.2.1", port=502, overlays=tuple(overlays)), declared)
         operations = place.operations(request, Nothing(), Now(0, 0, True, 0))
         assert operations
         assert all(isinstance(operation, Operation) for operation in operations)

@@ -144,6 +144,37 @@ def test_the_gap_is_told_even_if_there_was_no_room_for_it_until_the_end(tmp_path
         assert any(each["kind"] == "gap" for each in after_last_start(site.records()))
 
 
+@pytest.mark.needs("strace")
+def test_a_disk_that_hangs_holds_up_writes_and_nothing_else(
+    tmp_path: Path, component: Callable[[str], str]
+) -> None:
+    """Every fdatasync takes 2.3 seconds, an intent waits for two. What comes after is written down, too."""
+    hang = ("-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=2300000:when=60+")
+    with Site(tmp_path, writes_60s=9_000) as site:
+        assert site.plant is not None
+        site.run(component("strace"), "-D", "-f", "-qq", "-o", str(tmp_path / "trace"), *hang)
+        hmi, view = site.client("hmi-1"), site.client("view-1")
+        confirmed = write_until_refused(hmi)
+        begun = time.monotonic()
+        hmi.send(bytes.fromhex("06000a7777"), 7)
+        longest = 0.0
+        while time.monotonic() - begun < 1:
+            asked = time.monotonic()
+            assert view.read(5) == value(5)
+            longest = max(longest, time.monotonic() - asked)
+        assert longest < 0.5, "reads do not wait for the disk"
+        assert hmi.answer() == (7, NOT_RECORDED)
+        assert time.monotonic() - begun < 4
+        given_up = site.wait_record(
+            "the intent is durable in the end, and what came of it is told",
+            lambda each: each["kind"] == "outcome" and each["result"].get("why") == "given_up",
+        )
+        assert given_up["result"]["status"] == "not_sent"
+        assert len(site.plant.written) == confirmed
+        assert bytes.fromhex("06000a7777") not in site.plant.written
+        site.kill()
+
+
 def write_until_refused(hmi: Client) -> int:
     """Write different values until the answer is 04; how many were confirmed."""
     for number in range(MOST_WRITES):

@@ -9,7 +9,7 @@ Thresholds are Quickdraw's where it has the rule (3 or 5 exceptions in 60 s), el
 recorded plants do: they poll tens to hundreds of spans, over and over the same.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 
 from msgspec import Struct
@@ -21,9 +21,13 @@ from gateway.wire.modbus.diagnostics import SUBFUNCTIONS
 from gateway.wire.modbus.findings import Finding
 from gateway.wire.modbus.frames import (
     AskDevice,
+    Canopen,
     DeviceException,
+    Diagnose,
     Identify,
     Illegal,
+    MaskOne,
+    ReadFifo,
     ReadSpan,
     Request,
     Unsupported,
@@ -101,8 +105,8 @@ class Different:
     __slots__ = ("_many", "_seen", "_window_ns")
 
     def __init__(self, many: int, window_ns: int) -> None:
-        self._seen: OrderedDict[Hashable, int] = OrderedDict()
-        "When each was last seen, oldest first; fewer than `many` between two calls."
+        self._seen: dict[Hashable, int] = {}
+        "When each was last seen; fewer than `many` between two calls."
         self._many = many
         self._window_ns = window_ns
 
@@ -110,15 +114,13 @@ class Different:
         """Seen once more; true if that makes too many, and counting begins again."""
         seen = self._seen
         seen[thing] = now_ns
-        seen.move_to_end(thing)
         if len(seen) < self._many:
             return False
         since = now_ns - self._window_ns
-        while seen and next(iter(seen.values())) < since:
-            seen.popitem(last=False)
-        if len(seen) < self._many:
+        self._seen = {each: at for each, at in seen.items() if at >= since}
+        if len(self._seen) < self._many:
             return False
-        seen.clear()
+        self._seen.clear()
         return True
 
 
@@ -158,21 +160,15 @@ class Watch:
     ) -> tuple[Finding, ...]:
         """A request came, however it was read; `operations` if its tags are known."""
         found = []
-        if self._functions.hit((read.fc, _sub(read)), now_ns):
+        if self._functions.hit(_function(read), now_ns):
             found.append(Finding.FUNCTION_SCAN)
         if self._units.hit(unit, now_ns):
             found.append(Finding.UNIT_SCAN)
         place = _place(read)
-        if place is not None and self._addresses.hit((unit, read.fc, place), now_ns):
+        if place is not None and self._addresses.hit((unit, read.fc, *place), now_ns):
             found.append(Finding.ADDRESS_SCAN)
-        if isinstance(read, Request):
-            found += self._writing(read, now_ns)
-            found += [each for operation in operations for each in self._values(operation)]
-        if _recon(read):
-            found.append(Finding.DEVICE_ID_RECON)
-        if isinstance(read, Unsupported) and read.sub in SUBFUNCTIONS:
-            does = SUBFUNCTIONS[read.sub].does
-            found += [does] if does else []
+        if type(read) is not ReadSpan:  # most requests are reads, and all that reads can be is said
+            found += self._beyond_reading(read, now_ns, operations)
         return tuple(dict.fromkeys(found))
 
     def answer(self, answer: object, now_ns: int) -> tuple[Finding, ...]:
@@ -190,13 +186,20 @@ class Watch:
                 found.append(finding)
         return tuple(found)
 
-    def _writing(self, request: Request, now_ns: int) -> list[Finding]:
-        found = []
-        if request.writes or isinstance(request, WriteThenRead):
+    def _beyond_reading(
+        self, read: Request | Illegal | Unsupported, now_ns: int, operations: Sequence[Operation]
+    ) -> list[Finding]:
+        found = [each for operation in operations for each in self._values(operation)]
+        if isinstance(read, Request) and (read.writes or isinstance(read, WriteThenRead)):
             if self._writes.hit(now_ns):
                 found.append(Finding.WRITE_RATE)
-            if request.unit == 0:
+            if read.unit == 0:
                 found.append(Finding.BROADCAST_WRITE)
+        if isinstance(read, Identify) or (isinstance(read, AskDevice) and read.fc == REPORT_SERVER_ID):
+            found.append(Finding.DEVICE_ID_RECON)
+        if isinstance(read, Unsupported) and read.sub in SUBFUNCTIONS:
+            does = SUBFUNCTIONS[read.sub].does
+            found += [does] if does else []
         return found
 
     def _values(self, operation: Operation) -> list[Finding]:
@@ -225,18 +228,25 @@ def _range(tag: Tag) -> tuple[int, int] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _sub(read: Request | Illegal | Unsupported) -> int | None:
-    sub: int | None = getattr(read, "sub", None)
-    mei: int | None = getattr(read, "mei", None)
-    return sub if sub is not None else mei
+def _function(read: Request | Illegal | Unsupported) -> tuple[int, int | None]:
+    """What counts as one function: FC 8 and 43 are several under one code."""
+    match read:
+        case ReadSpan():
+            return read.fc, None
+        case Diagnose() | Unsupported(sub=int()):
+            return read.fc, read.sub
+        case Identify() | Canopen() | Unsupported(mei=int()):
+            return read.fc, read.mei
+        case _:
+            return read.fc, None
 
 
 def _place(read: Request | Illegal | Unsupported) -> tuple[int, int] | None:
     """Where a request reads or writes, by first address and how many."""
-    if isinstance(read, ReadSpan | WriteSpan | WriteThenRead):
-        return read.start, read.count
-    return (read.start, 1) if isinstance(read, WriteOne) else None
-
-
-def _recon(read: Request | Illegal | Unsupported) -> bool:
-    return isinstance(read, Identify) or (isinstance(read, AskDevice) and read.fc == REPORT_SERVER_ID)
+    match read:
+        case ReadSpan() | WriteSpan() | WriteThenRead():
+            return read.start, read.count
+        case WriteOne() | MaskOne() | ReadFifo():
+            return read.start, 1
+        case _:
+            return None

@@ -16,7 +16,7 @@ from gateway.config.settings import (
     PolicySection,
     Zone,
 )
-from gateway.model.asset import Asset, SerialLine, Tag
+from gateway.model.asset import Asset, SerialLine, Tag, Window
 
 
 class Bound(Struct, frozen=True):
@@ -71,6 +71,9 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (Asset, "spacing_ms"): Bound(0, 60_000),
     (Asset, "coalesce_ms"): Bound(0, 60_000),
     (Asset, "polls_per_s"): Bound(0.001, 1000),
+    (Window, "start"): Bound(0, 65_535),
+    (Window, "count"): Bound(1, 65_536),
+    (Window, "word"): Bound(0, 65_535),
     (SerialLine, "baud"): Bound(300, 1_000_000),
     (SerialLine, "stop_bits"): Bound(1, 2),
     (Tag, "address"): Bound(0, 65_535),

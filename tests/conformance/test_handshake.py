@@ -323,7 +323,33 @@ async def test_r_42_tls_1_2_resumes_by_session_id_and_1_3_never(pki: Pki, hmi: C
                 peer.handshake()
                 return peer.resumed
 
+        assert await resumed_after_revocation(pki) == (True, b""), "judged again, and closed"
         assert await asyncio.to_thread(over_a_change) is False, "a change of trust forgets every session"
+
+
+async def resumed_after_revocation(pki: Pki) -> tuple[bool, bytes]:
+    """Whether a revoked client's session is resumed within one context, and what a request then brings."""
+    gone = pki.issue("modbus-client", "plant", "r42-gone", "operator")
+    async with gate(pki) as here:
+        context = here.context(gone, ssl.TLSVersion.TLSv1_2)
+
+        def first() -> ssl.SSLSession | None:
+            with Peer(here.listener.port, context) as peer:
+                peer.handshake()
+                assert peer.ask(read(1, 5))[7:] == value(5)
+                session = peer.session
+                peer.bye()
+            return session
+
+        def second(session: ssl.SSLSession | None) -> tuple[bool, bytes]:
+            with Peer(here.listener.port, context, session) as peer:
+                peer.handshake()
+                return peer.resumed, peer.ask(read(1, 5))
+
+        session = await asyncio.to_thread(first)
+        pki.revoke("plant", "r42-gone")
+        assert here.trust.reload()
+        return await asyncio.to_thread(second, session)
 
 
 @both_versions
@@ -383,7 +409,10 @@ async def test_r_59_compression_is_null(pki: Pki) -> None:
     assert first_words(client_context(pki.anchors("plant"), own.cert, own.key)).compression == null
 
 
-async def test_r_60_renegotiation_is_indicated(pki: Pki, hmi: Credential) -> None:
+@pytest.mark.needs("openssl")
+async def test_r_60_renegotiation_is_indicated(
+    pki: Pki, hmi: Credential, component: Callable[[str], str]
+) -> None:
     async with gate(pki) as here:
         port = here.listener.port
         for hello in (
@@ -394,6 +423,9 @@ async def test_r_60_renegotiation_is_indicated(pki: Pki, hmi: Credential) -> Non
             assert flight.hello.extensions[RENEGOTIATION] == b"\0", "RFC 5746 §3.6"
         bad = await offer(port, records(client_hello(ECDHE_ECDSA, more=extension(RENEGOTIATION, b"\4what"))))
         assert bad.refused, "RFC 5746 §3.6: an initial handshake has nothing to renegotiate"
+        again = "-tls1_2", "-no_ign_eof"
+        _, said = await asyncio.to_thread(openssl, component("openssl"), port, pki, hmi, b"R\n", 1, *again)
+        assert "no renegotiation" in said
     own = pki.issue("gateway-server", "plant", "r60")
     words = first_words(client_context(pki.anchors("plant"), own.cert, own.key))
     assert SCSV in words.suites or RENEGOTIATION in words.extensions

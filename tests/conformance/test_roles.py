@@ -21,7 +21,7 @@ from gateway.shipped import folder
 from gateway.wire.modbus.functions import FUNCTIONS
 from tests.interop.test_relay import Client, read, value, write
 from tests.interop.test_tls import Gate
-from tests.pki import Credential, OddRole, Pki
+from tests.pki import TRUST_DOMAIN, Credential, OddRole, Pki
 from tests.policy.questions import NOW
 from tests.scenarios.stage import CALLER, READ
 
@@ -182,29 +182,31 @@ async def test_r_21_only_the_oid_of_modbus_org_is_a_role(pki: Pki, rights: Right
 STRING_TAGS = {"UTF8": 0x0C, "Printable": 0x13, "IA5": 0x16, "Teletex": 0x14, "Visible": 0x1A, "OCTET": 0x04}
 
 
-@pytest.mark.parametrize("kind", [*STRING_TAGS, "raw"])
-async def test_r_22_the_role_is_a_utf8string(pki: Pki, rights: Rights, kind: str) -> None:
-    name = f"r22-{kind.lower()}"
-    rights.bind(name, "operator")
-    draft = Draft(pki, name)
-    encoded = b"operator" if kind == "raw" else bytes((STRING_TAGS[kind], 8)) + b"operator"
-    draft.replace(x509.UnrecognizedExtension(x509.ObjectIdentifier(ROLE_OID), encoded), critical=False)
+async def test_r_22_the_role_is_a_utf8string(pki: Pki, rights: Rights) -> None:
+    encoded = {kind: bytes((tag, 8)) + b"operator" for kind, tag in STRING_TAGS.items()} | {
+        "raw": b"operator"
+    }
+    bindings = {f"spiffe://{TRUST_DOMAIN}/plant/r22-{kind}": ["operator"] for kind in encoded}
+    rights.change("role_bindings", lambda _: bindings)
     async with ruled(pki, rights) as here:
-        answer = value(7) if kind == "UTF8" else DENIED_READ
-        assert await asked(here, draft.stored(), read(1, 7)) == [answer]
+        for kind, extension in encoded.items():
+            draft = Draft(pki, f"r22-{kind}")
+            oid = x509.ObjectIdentifier(ROLE_OID)
+            draft.replace(x509.UnrecognizedExtension(oid, extension), critical=False)
+            answer = value(7) if kind == "UTF8" else DENIED_READ
+            assert await asked(here, draft.stored(), read(1, 7)) == [answer], kind
 
 
-@pytest.mark.parametrize("odd", get_args(OddRole))
-async def test_r_65_one_whole_string_is_one_role(pki: Pki, rights: Rights, odd: OddRole) -> None:
-    name = f"r65-{odd.replace('_', '-')}"
-    rights.bind(name, "operator", "admin", "engineer")
+async def test_r_65_one_whole_string_is_one_role(pki: Pki, rights: Rights) -> None:
+    names = {odd: f"r65-{odd.replace('_', '-')}" for odd in get_args(OddRole)}
+    every = ["operator", "admin", "engineer"]
+    bindings = {f"spiffe://{TRUST_DOMAIN}/plant/{name}": every for name in names.values()}
+    rights.change("role_bindings", lambda _: bindings)
     async with ruled(pki, rights) as here:
-        shown = pki.odd_role("plant", name, odd)
-        assert await asked(here, shown, read(1, 7), write(2, 10, 1), read(3, 7)) == [
-            DENIED_READ,
-            DENIED_WRITE,
-            DENIED_READ,
-        ]
+        for odd, name in names.items():
+            shown = pki.odd_role("plant", name, odd)
+            answers = await asked(here, shown, read(1, 7), write(2, 10, 1), read(3, 7))
+            assert answers == [DENIED_READ, DENIED_WRITE, DENIED_READ], odd
         assert here.plant.device.seen == []
 
 

@@ -34,6 +34,7 @@ from gateway.wire.modbus.frames import (
     WriteOne,
     WriteSpan,
     WriteThenRead,
+    WrongAnswer,
 )
 
 MOST_EVENTS = 4096
@@ -172,8 +173,8 @@ class Watch:
         return tuple(dict.fromkeys(found))
 
     def answer(self, answer: object, now_ns: int) -> tuple[Finding, ...]:
-        """An answer came, as `read_answer` read it; our own refusals count as well."""
-        if not isinstance(answer, DeviceException):
+        """An answer came, as `read_answer` read it; our own refusals count as well, and bad exceptions do."""
+        if not isinstance(answer, DeviceException | WrongAnswer) or answer.code is None:
             return ()
         found = []
         if self._exceptions.hit(now_ns):

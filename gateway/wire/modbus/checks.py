@@ -136,7 +136,7 @@ def another(fc: int, pdu: bytes) -> DeviceException | WrongAnswer | None:
 def exception(pdu: bytes) -> DeviceException | WrongAnswer:
     """An exception, strictly: two bytes, of a code that exists. The first byte has the exception bit."""
     if len(pdu) != 2:
-        return WrongAnswer(Finding.EXCEPTION_LENGTH)
+        return WrongAnswer(Finding.EXCEPTION_LENGTH, pdu[1] if len(pdu) > 2 else None)
     if pdu[1] not in EXCEPTIONS:
-        return WrongAnswer(Finding.EXCEPTION_CODE_UNKNOWN)
+        return WrongAnswer(Finding.EXCEPTION_CODE_UNKNOWN, pdu[1])
     return DeviceException(pdu[0] & 0x7F, pdu[1])

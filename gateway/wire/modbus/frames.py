@@ -265,3 +265,5 @@ class WrongAnswer(Struct, frozen=True, gc=False):
     """Something that is no answer to that request; none of it is handed on."""
 
     finding: Finding
+    code: int | None = None
+    "Of an exception that has one too many bytes or a code that nobody knows; for those who count exceptions."

@@ -9,7 +9,7 @@ from gateway.model.moment import Now
 from gateway.model.operation import Operation
 from gateway.wire.modbus.behaviour import MOST_EVENTS, Different, Rate, Thresholds, Watch
 from gateway.wire.modbus.findings import FINDINGS, Finding, Group
-from gateway.wire.modbus.functions import DeviceException, Request, read_request
+from gateway.wire.modbus.functions import DeviceException, Request, WrongAnswer, read_answer, read_request
 from gateway.wire.modbus.meaning import Place
 
 SECOND = 1_000_000_000
@@ -90,6 +90,16 @@ def test_asking_one_unit_after_the_other() -> None:
 def test_a_device_that_cannot_keep_up() -> None:
     source = Source()
     assert [source.refused(code) for code in (5, 6, 6)] == [(), (), (Finding.BUSY_STORM,)]
+
+
+def test_a_storm_of_exceptions_that_are_a_byte_too_long() -> None:
+    """Recorded: a device that is busy, and says so wrongly."""
+    source = Source()
+    request = read_request(1, bytes.fromhex("01 0000 0001"))
+    assert isinstance(request, Request)
+    busy = read_answer(request, bytes.fromhex("81 06 00"))
+    assert isinstance(busy, WrongAnswer)
+    assert [source.watch.answer(busy, 0) for _ in range(3)] == [(), (), (Finding.BUSY_STORM,)]
 
 
 def test_exceptions_of_any_kind() -> None:

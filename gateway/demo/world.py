@@ -11,6 +11,7 @@ import http.client
 import importlib.resources
 import json
 import os
+import random
 import shutil
 import socket
 import sys
@@ -35,6 +36,9 @@ START_S = 60.0
 "How long a child may take to be ready. Generous: on a busy machine importing takes seconds."
 
 POLL_S = 0.05
+
+LISTENING = range(20_000, 32_000)
+"Below what Linux and macOS give to outgoing connections."
 
 PORTS = ("modbus", "https", "broker", *DEVICES)
 
@@ -64,15 +68,19 @@ def mosquitto() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Loopback ports that nobody listens on, all different, of those that no outgoing connection gets.
+
+    A port of the kernel's own range could be taken by any connection before we listen; and a client that
+    knocks at a device which is switched off could by chance be given that very port, and talk to itself.
+    """
+    free: list[int] = []
+    for port in random.sample(LISTENING, len(LISTENING)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            free.append(port)
+        if len(free) == count:
+            return free
+    raise DemoError(f"there are no {count} free ports from {LISTENING.start} to {LISTENING.stop - 1}")
 
 
 class World:

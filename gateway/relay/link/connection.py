@@ -53,6 +53,8 @@ class Connection(Protocol):
     outstanding: dict[int, Waiting]
     "What was sent and is not yet settled, oldest first."
     retired: bool
+    proven: bool
+    "Whether the device has ever answered on it: one that it never wanted, it may close without a word."
 
     @property
     def ready(self) -> bool: ...
@@ -74,6 +76,7 @@ class PlantConnection(asyncio.Protocol):
         "ADUs to be written at the end of the loop's turn, each in a segment of its own."
         self.outstanding: dict[int, Waiting] = {}
         self.retired = False
+        self.proven = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -118,6 +121,7 @@ class PlantConnection(asyncio.Protocol):
                 link.failed(waiting, "wrong_answer", now)
                 self.retire(answer.finding, now)
                 continue
+            self.proven = True
             settle(waiting.permit, outcome(answer), answer.data, link.door, now)
             waiting.sink.answered(waiting.permit, answer, now)
         if self._reader.lost is not None:

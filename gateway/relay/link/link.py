@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 
 RECONNECT_S = 1.0
 "After a connection could not be made, requests fail at once for this long instead of waiting each in turn."
+CONTENT_S = 30.0
+"After a device turned away one connection more than it has, no more than those are opened for this long."
+TURN_SHARE = 0.9
+"""How long a request may wait for its turn, as a share of the device's time-out. The device has its time-out
+after that, so whoever asks is answered before two of them are over."""
 
 
 class PlantLink:
@@ -53,6 +58,7 @@ class PlantLink:
         self._connecting = 0
         self._turns = Turns()
         self._down_until_ns = 0
+        self._content_until_ns = 0
         self._spacing_ns = asset.spacing_ms * 1_000_000
         self._next_ns = 0
         "Before this (monotonic) the device wants to be left alone."
@@ -65,7 +71,7 @@ class PlantLink:
     def send(self, permit: Permit, sink: Sink) -> None:
         """Queue a permit (see guard.ports.Plant)."""
         now = self.clock()
-        waiting = Waiting(permit, sink, now.mono_ns + self._timeout_ns)
+        waiting = Waiting(permit, sink, now.mono_ns + int(self._timeout_ns * TURN_SHARE))
         if not self._turns and (connection := self._free(now)) is not None:
             self._launch(connection, waiting, now)
             return
@@ -133,7 +139,7 @@ class PlantLink:
         while self._turns:
             connection = self._free(now)
             if connection is None:
-                self._connect_if_useful()
+                self._connect_if_useful(now)
                 return
             self._launch(connection, self._turns.next(), now)
 
@@ -189,9 +195,11 @@ class PlantLink:
 
     def lost(self, connection: Connection) -> None:
         """A connection is gone; what was in flight on it stays unanswered for ever."""
+        now = self.clock()
         if connection in self._connections:
             self._connections.remove(connection)
-        now = self.clock()
+            if not connection.proven:
+                self._turned_away(now)
         orphans, connection.outstanding = connection.outstanding, {}
         for waiting in orphans.values():
             self.failed(
@@ -219,10 +227,17 @@ class PlantLink:
 
     # connecting ----------------------------------------------------------------------------------
 
-    def _connect_if_useful(self) -> None:
-        """Retired connections still count: some devices accept no more than they said."""
+    def _connect_if_useful(self, now: Now) -> None:
+        """Retired connections still count: some devices accept no more than they said, some fewer."""
+        if self._connections and now.mono_ns < self._content_until_ns:
+            return
         if len(self._connections) + self._connecting < self.asset.connections and not self._closed:
             self._connect()
+
+    def _turned_away(self, now: Now) -> None:
+        """The device does not want this connection; if it has others, it seems to have all that it bears."""
+        if self._connections:
+            self._content_until_ns = now.mono_ns + int(CONTENT_S * 1e9)
 
     def _connect(self) -> None:
         self._connecting += 1
@@ -235,6 +250,7 @@ class PlantLink:
                 connection = await connect(self, self._lines)
         except (OSError, TimeoutError) as error:
             self._connecting -= 1
+            self._turned_away(self.clock())
             if not self._connections:
                 log.warning("asset %s: no connection: %s", self.asset.name, error)
                 self._down_until_ns = self.clock().mono_ns + int(RECONNECT_S * 1e9)

@@ -206,6 +206,7 @@ class RtuConnection:
         self.outstanding: dict[int, Waiting] = {}
         "At most one."
         self.retired = False
+        self.proven = True
 
     @property
     def ready(self) -> bool:

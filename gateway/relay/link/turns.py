@@ -3,6 +3,9 @@
 A caller that asks a lot waits for itself, not before others: callers take turns, one request each. Acts go
 before reads, so that a storm of polling cannot hold up an operator's write. The number waiting is bounded by
 whoever puts in (`asset.queue`).
+
+Who was turned away because the device is slow keeps the place that he had until it is his turn: otherwise two
+callers who were just served would be served again and again, and the others never.
 """
 
 from collections import OrderedDict, deque
@@ -21,6 +24,9 @@ class Waiting:
         self.sink = sink
         self.deadline_ns = deadline_ns
 
+
+MOST_PLACES = 1024
+"Callers in the order of turns, those with nothing waiting included; beyond it they keep no place."
 
 Queue = OrderedDict[int, deque[Waiting]]
 "By caller, the one whose turn it is first."
@@ -54,6 +60,8 @@ class Turns:
         """Whose turn it is. Raises KeyError where nothing waits."""
         queue = self._acts or self._reads
         caller, waits = queue.popitem(last=False)
+        while not waits:
+            caller, waits = queue.popitem(last=False)
         waiting = waits.popleft()
         if waits:
             queue[caller] = waits
@@ -68,7 +76,7 @@ class Turns:
                 waits = queue[caller]
                 while waits and waits[0].deadline_ns <= mono_ns:
                     late.append(waits.popleft())
-                if not waits:
+                if not waits and (queue is self._acts or len(queue) > MOST_PLACES):
                     del queue[caller]
         self._length -= len(late)
         return late

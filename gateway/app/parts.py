@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
-from gateway.config.settings import Listener, Settings
+from gateway.config.settings import Listener, Security, Settings
 from gateway.guard.passage import Door
 from gateway.identity.contexts import client_context
 from gateway.identity.trust import ZoneTrust
@@ -32,6 +32,7 @@ from gateway.relay.flush import Flush
 from gateway.relay.link import Links, PlantLink
 from gateway.relay.listener import TlsListener
 from gateway.relay.modbus import ModbusDoor, Route
+from gateway.relay.plain import PlainListener
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
 
@@ -181,8 +182,8 @@ class Parts:
             count=self.metrics.count,
         )
 
-    def _listeners(self) -> list[TlsListener]:
-        found = [self._listener(section, self._modbus(section).client) for section in self.settings.listeners]
+    def _listeners(self) -> list[TlsListener | PlainListener]:
+        found = [self._modbus_listener(section) for section in self.settings.listeners]
         https = self.settings.north.https
         if https is not None and self.api is not None:
             section = Listener(
@@ -196,6 +197,21 @@ class Parts:
             )
             found.append(self._listener(section, self.api.client))
         return found
+
+    def _modbus_listener(self, section: Listener) -> TlsListener | PlainListener:
+        inner = self._modbus(section).client
+        match section.tls:
+            case Security.MUTUAL:
+                return self._listener(section, inner)
+            case Security.NONE:
+                return PlainListener(
+                    section,
+                    inner=inner,
+                    journal=self.journal,
+                    clock=self.now,
+                    ulids=self.ulids,
+                    count=self.metrics.count,
+                )
 
     def _listener(self, section: Listener, inner: Any) -> TlsListener:
         own = self.settings.gateway
@@ -222,6 +238,7 @@ class Parts:
             tasks=self.tasks,
             clock=self.now,
             own_link=self._link,
+            refusal=section.refusal,
         )
 
     def plan_polls(self) -> None:

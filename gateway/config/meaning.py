@@ -11,7 +11,15 @@ from string import Formatter
 
 from gateway.config.document import Trail
 from gateway.config.draft import Draft
-from gateway.config.settings import CollectorSection, HttpsSection, Listener, MqttSection, Zone
+from gateway.config.settings import (
+    CollectorSection,
+    HttpsSection,
+    Listener,
+    MqttSection,
+    Refusal,
+    Security,
+    Zone,
+)
 from gateway.model.asset import Asset, Quirk, Tag, Transport
 
 RESERVED_UNITS = range(248, 255)
@@ -110,6 +118,21 @@ def addresses(draft: Draft) -> None:
             draft.warn((*trail, "host"), f"{name} can be reached from outside this machine: {host}:{port}")
 
 
+def plain_listeners(draft: Draft) -> None:
+    """A listener that identifies nobody is possible, but not unnoticed; so is a refusal other than 01."""
+    for trail, listener in draft.each(Listener):
+        if listener.tls is Security.NONE:
+            what = f"listener {listener.name} identifies nobody: there is no TLS"
+            draft.warn(
+                (*trail, "tls"), what, "put stunnel next to the client, see docs/guides/legacy-clients.md"
+            )
+        if listener.refusal is not Refusal.ILLEGAL_FUNCTION:
+            what = (
+                f"listener {listener.name} deviates from Modbus/TCP Security R-31: denials are not said as 01"
+            )
+            draft.warn((*trail, "refusal"), what)
+
+
 def own_certificates(draft: Draft) -> None:
     """A certificate of its own needs the key that belongs to it."""
     parts: list[tuple[Trail, Listener | HttpsSection]] = [*draft.each(Listener), *draft.each(HttpsSection)]
@@ -168,6 +191,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     units,
     transports,
     addresses,
+    plain_listeners,
     own_certificates,
     revocation,
     topics,

@@ -3,6 +3,7 @@
 `config.read` turns the file into this; the JSON Schema in docs/reference is generated from it.
 """
 
+from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -49,8 +50,28 @@ class ClockSection(Struct, frozen=True, kw_only=True):
     "A wall clock that leaves the monotonic clock by more than this is not trusted."
 
 
+class Security(StrEnum):
+    """Whether callers of a listener are identified."""
+
+    MUTUAL = "mutual"
+    "By mutual TLS."
+    NONE = "none"
+    "By nothing: policy denies everybody unless a grant names the listener."
+
+
+class Refusal(StrEnum):
+    """How a listener says that policy denied."""
+
+    ILLEGAL_FUNCTION = "01"
+    "As Modbus/TCP Security R-31 demands."
+    ILLEGAL_ADDRESS = "02"
+    "A deviation, for clients that stop for good at 01."
+    SILENCE = "silence"
+    "A deviation, for clients that stop for good at any exception: they run into their own time-out."
+
+
 class Listener(Struct, frozen=True, kw_only=True):
-    """A place where Modbus clients come in, always by mutual TLS."""
+    """A place where Modbus clients come in."""
 
     name: str
     host: str = "127.0.0.1"
@@ -60,6 +81,8 @@ class Listener(Struct, frozen=True, kw_only=True):
     certificate: Path | None = None
     "Where the gateway shows another certificate here than `gateway.certificate`."
     key: Path | None = None
+    tls: Security = Security.MUTUAL
+    refusal: Refusal = Refusal.ILLEGAL_FUNCTION
     units: dict[int, str]
     "Unit number as callers say it -> asset name."
     most_connections: int = 256

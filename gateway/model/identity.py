@@ -20,6 +20,8 @@ class Kind(StrEnum):
     PERSON = "person"
     GATEWAY = "gateway"
     LOCAL = "local"
+    NOBODY = "nobody"
+    "Whoever comes by a listener without TLS."
 
 
 class Authentication(StrEnum):
@@ -38,7 +40,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     """One authenticated subject."""
 
     subject: str
-    "Canonical: `spiffe://…`, `urn:…`, `x509:<RFC 4514 name>` or `local:<user>`."
+    """Canonical: `spiffe://…`, `urn:…`, `x509:<RFC 4514 name>`, `local:<user>`; `anonymous:<listener>` where
+    nobody was identified."""
     kind: Kind
     auth: Authentication
     zone: str

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from gateway.config.settings import Refusal
 from gateway.guard.passage import Door, enter, finish
 from gateway.guard.ports import Answer, Plant
 from gateway.guard.verdict import Forward, Pending, Refuse, Sever, Verdict
@@ -56,6 +57,7 @@ class ModbusDoor:
         tasks: Tasks,
         clock: Callable[[], Now],
         own_link: Callable[[Asset], PlantLink],
+        refusal: Refusal = Refusal.ILLEGAL_FUNCTION,
     ) -> None:
         self.routes = routes
         self.most_outstanding = outstanding
@@ -65,6 +67,7 @@ class ModbusDoor:
         self.tasks = tasks
         self.clock = clock
         self.own_link = own_link
+        self.refusal = refusal
 
     def client(self, caller: Caller) -> "ModbusClient":
         """The protocol for one admitted connection."""
@@ -187,10 +190,22 @@ class ModbusClient(asyncio.Protocol):
                 self._own.get(route.asset.name, route.plant).send(permit, exchange)
             case Refuse(why):
                 self.outstanding -= 1
-                self.reply(exchange.tid, exchange.unit, refusal.exception(exchange.fc, why))
+                self._say_no(exchange, why)
             case Sever(why):
                 self.outstanding -= 1
                 self._sever(why, self._shared.clock())
+
+    def _say_no(self, exchange: Exchange, why: Why) -> None:
+        """As the listener says it; what is no denial by policy is always said as the protocol does."""
+        if why is Why.DENIED:
+            match self._shared.refusal:
+                case Refusal.SILENCE:
+                    return
+                case Refusal.ILLEGAL_ADDRESS:
+                    why = Why.ILLEGAL_ADDRESS
+                case Refusal.ILLEGAL_FUNCTION:
+                    pass
+        self.reply(exchange.tid, exchange.unit, refusal.exception(exchange.fc, why))
 
     # refusals that policy is not asked about ---------------------------------------------------
 

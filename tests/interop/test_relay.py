@@ -383,3 +383,33 @@ async def test_what_a_client_left_behind_in_the_queue_is_not_sent() -> None:
         assert await other.answer() == (3, value(3))
         assert [seen[7] for seen in plant.device.seen] == [3, 3]
         assert "outcome not_sent" in bench.stage.story
+
+
+async def test_requests_of_one_connection_have_a_bound_and_06_beyond_it() -> None:
+    async def silent(plant: ScriptedPlant, request: bytes, reply: Reply) -> None:
+        await asyncio.sleep(60)
+
+    async with ScriptedPlant(silent) as plant, gateway(plant, timeout_ms=5000) as bench:
+        client = await Client.connect(bench)
+        client.send(b"".join(read(tid, tid) for tid in range(70)))
+        busy = [await client.answer() for _ in range(6)]
+        assert sorted(tid for tid, _ in busy) == list(range(64, 70))
+        assert {pdu for _, pdu in busy} == {b"\x83\x06"}
+
+
+async def test_a_client_that_does_not_read_is_not_read_from() -> None:
+    """Its answers would pile up: beyond the high-water mark nothing more is taken from it."""
+    async with ScriptedPlant() as plant, gateway(plant, in_flight=16, queue=10_000) as bench:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=1024)
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # asyncio's own transport has it
+        request = read(1, 0, 125)
+        before, still = -1, 0
+        async with asyncio.timeout(30):
+            while still < 20:
+                if writer.transport.get_write_buffer_size() < 65_536:
+                    writer.write(request * 50)
+                await asyncio.sleep(0.01)
+                still = still + 1 if len(plant.device.seen) == before else 0
+                before = len(plant.device.seen)
+        writer.transport.abort()
+        del reader

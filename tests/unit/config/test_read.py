@@ -197,6 +197,21 @@ def test_a_zone_without_crls_lets_nobody_in_and_one_without_need_is_warned_of(si
     assert "a revoked certificate may get into zone it" in warning.what
 
 
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("tls: none", "identifies nobody"),
+        ('refusal: "02"', "deviates from Modbus/TCP Security R-31"),
+        ("refusal: silence", "deviates from Modbus/TCP Security R-31"),
+    ],
+)
+def test_a_listener_that_is_laxer_than_the_standard_is_warned_of(site: Site, key: str, says: str) -> None:
+    file = site(("    port: 1802", f"    port: 1802\n    {key}"))
+    (warning,) = look(file).warnings
+    assert warning.where == line_of(file, key)
+    assert says in warning.what
+
+
 def test_the_budget_counts_polls_and_not_tags(site: Site) -> None:
     polled: list[tuple[str, int, int]] = []
 

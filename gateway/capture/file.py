@@ -78,7 +78,7 @@ class CaptureFile:
                 count += 1
                 yield packet
         except (EOFError, MemoryError, ValueError, IndexError) as error:
-            self.fault = str(error) or None
+            self.fault = str(error) or type(error).__name__
         self.fault = self.fault or self._warnings.last
         if self.fault is not None:
             self.fault = f"the file is damaged or cut off behind packet {count}: {self.fault}"

@@ -7,7 +7,7 @@
     O     ASCII `client port server port how`              once, before anything else of the stream
     D     bytes of the stream, in order                    side's next bytes; never empty
     G     8 bytes: how many bytes of that side are missing because the capture does not have them
-    N     ASCII name of something odd about TCP            `overlap_differs`
+    N     ASCII name of something odd about TCP            before the bytes that it is about (see `stream`)
     C     ASCII `ended` (both sides said so), `end` (of the   nothing more of this stream
           capture), `reused`, `forgotten`
     P     8 + 8 bytes: packets so far, bytes of the file   now and then

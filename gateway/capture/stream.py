@@ -5,6 +5,8 @@ order; the capture may have lost some that the receiver got; and it may begin in
 
 - Bytes are handed on in order and once. The first copy of a byte counts. A later copy that says something
   else is told as `overlap_differs`: somebody shows us another stream than the receiver.
+- What goes on although it acknowledges bytes that never came is told as `acknowledges_unseen`: it may be an
+  answer to what the capture lost.
 - A segment waits for the bytes before it, and for the bytes of the other side that it acknowledges: then
   questions stand before their answers, whatever order the capture saw.
 - What waits is bounded. When the bound is crossed, or the connection ends, the bytes that never came are told
@@ -227,7 +229,9 @@ class Stream:
         """What has waited longest goes on; the bytes before it count as lost."""
         side = min((side for side in (0, 1) if self.sides[side].held), key=self._arrival)
         mine = self.sides[side]
-        position, _, frame, time, _, _ = mine.held[0]
+        position, _, frame, time, promise, _ = mine.held[0]
+        if self._awaits(self.sides[1 - side], promise):
+            self._sink.note(self.number, side, frame, time, "acknowledges_unseen")
         if mine.begun and position > mine.at:
             self._totals.gaps += 1
             self._totals.gap_bytes += position - mine.at

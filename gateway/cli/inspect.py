@@ -77,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
             summaries, inspection.totals, judged=judge is not None, would_refuse=args.would_refuse
         )
         print("\n".join(told))
+    elif inspection.totals is not None:
+        for word in report.unread(summaries, inspection.totals):
+            print(f"dmz-gateway: {word}", file=sys.stderr)
     if fault is not None:
         print(f"dmz-gateway: {fault}", file=sys.stderr)
         return 2

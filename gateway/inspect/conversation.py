@@ -26,6 +26,10 @@ ODD: dict[str, tuple[Severity, str]] = {
         Severity.ALARM,
         "a retransmission says something else than the first copy: the peer may have read another stream",
     ),
+    "acknowledges_unseen": (
+        Severity.NOTICE,
+        "it acknowledges bytes that the capture does not have: its request may be among them",
+    ),
 }
 "What is odd about TCP, beside the findings about Modbus."
 
@@ -87,7 +91,6 @@ class Summary(Struct):
     def add(self, heard: Heard) -> None:
         """One more line."""
         self.last_ns = max(self.last_ns, heard.time)
-        self.missing += heard.missing
         self.tls += heard.tls
         for found in (*heard.findings, *heard.odd):
             _times(self.findings, str(found)).at(heard.frame)

@@ -4,9 +4,9 @@ Framing is the gateway's own (`MbapReader`): once it is lost, nothing more of th
 for the gateway would have cut it there.
 
 A capture that lost bytes is another thing: the peers went on in step, only we are out of it. Then a direction
-is taken up again where it is *sure*: at a segment that consists of whole ADUs, when a request and an answer
-agree on transaction, unit and function. Until then its bytes count as not decoded. Guessing earlier would
-read garbage as Modbus.
+is taken up again where it is *sure*: at a segment from which on everything is framed well, and a request and
+an answer agree on transaction, unit and function. Until then its bytes count as not decoded. Guessing earlier
+would read garbage as Modbus. An answer to what the capture lost is not called unsolicited.
 """
 
 from collections import deque
@@ -24,10 +24,13 @@ from gateway.wire.modbus.functions import Request, read_request
 from gateway.wire.modbus.session import Asked, Conversation, Stall
 
 MOST_CANDIDATES = 16
-"Segments of requests remembered behind a gap until an answer says that they were such."
+"Segments remembered behind a gap until request and answer say that they were such."
 PLAIN_PORT = 502
 "What begins as TLS there is not Modbus; elsewhere it may be Modbus/TCP Security."
 TLS_HANDSHAKE = b"\x16\x03"
+
+UNSEEN = "acknowledges_unseen"
+"What the capture program says of bytes that acknowledge what the capture does not have."
 
 Meaning = Callable[[Request, int], Sequence[Operation]]
 "What a request wants, at that moment of the capture; empty where its unit is no asset."
@@ -62,16 +65,29 @@ class Heard(Struct, gc=False):
     "What was odd about TCP before this."
 
 
+class Run:
+    """Segments behind a gap, read as if the first began an ADU."""
+
+    __slots__ = ("entries", "reader")
+
+    def __init__(self) -> None:
+        self.reader = MbapReader()
+        self.entries: deque[tuple[Data, list[Adu]]] = deque()
+        "Each with the ADUs that it completes."
+
+
 class Direction:
     """What one side says."""
 
-    __slots__ = ("in_step", "missing", "odd", "reader", "request", "stall")
+    __slots__ = ("in_step", "missing", "odd", "reader", "request", "run", "stall")
 
     def __init__(self, *, request: bool) -> None:
         self.request = request
         self.reader = MbapReader()
         self.stall = Stall()
         self.in_step = True
+        self.run = Run()
+        "While out of step."
         self.missing = 0
         self.odd: tuple[str, ...] = ()
 
@@ -90,7 +106,6 @@ class Dialogue:
         self._watch = watch
         self._meaning = meaning
         self._sides = (Direction(request=True), Direction(request=False))
-        self._candidates: deque[tuple[Data, list[Adu]]] = deque()
         self._now = 0
         "Capture time; it never goes back, whatever the capture says."
 
@@ -115,14 +130,13 @@ class Dialogue:
     def gap(self, side: int, missing: int) -> None:
         """The capture lost bytes of that side."""
         direction = self._sides[side]
-        self.undecoded += missing + direction.reader.held
+        self.undecoded += direction.reader.held
         if self.over:
             return
         direction.missing += missing
         direction.in_step = False
         direction.stall = Stall()
-        if direction.request:
-            self._forget_candidates()
+        self._give_up(direction)
 
     def odd(self, side: int, name: str) -> None:
         """Something odd about TCP on that side; it is told with what comes next."""
@@ -132,14 +146,14 @@ class Dialogue:
     def closed(self, frame: int, time: int, *, ended: bool) -> list[Heard]:
         """Nothing more; `ended` if the peers ended it, not the capture. What was not told yet is told.
 
-        Not so bytes that were missing before nothing: no ADU is there to tell it with, and the sums say it.
+        Not so what the capture lost before nothing: no ADU is there to tell it with, and the sums say it.
         """
         self._now = max(self._now, time)
-        self._forget_candidates()
         lines = []
         for side in self._sides:
+            self._give_up(side)
             cut = None if self.over else side.stall.found(self._now, ended=ended)
-            if cut is not None or side.odd:
+            if cut is not None or set(side.odd) - {UNSEEN}:
                 findings = (cut,) if cut is not None else ()
                 line = Heard(self.opened.stream, frame, time, side.request, findings=findings)
                 lines.append(self._tell(side, line))
@@ -192,6 +206,8 @@ class Dialogue:
         settled, answer = paired.waiting, paired.answer
         found = paired.findings + self._watch.answer(answer, self._now)
         if settled is None:
+            if not self._sides[0].in_step or UNSEEN in self._sides[1].odd:
+                found = tuple([each for each in found if each is not Finding.UNSOLICITED])
             return Heard(stream, frame, time, False, adu, found, answer=answer)
         took = self._now - settled.at_ns
         return Heard(
@@ -211,38 +227,40 @@ class Dialogue:
 
     def _find_step(self, side: Direction, event: Data) -> list[Heard]:
         """Bytes behind a gap: are they ADUs that belong to something?"""
-        reader = MbapReader()
-        adus = reader.feed(event.body)
-        if not adus or reader.held or reader.lost:
-            self.undecoded += len(event.body)
+        adus = side.run.reader.feed(event.body)
+        if side.run.reader.lost is not None and side.run.entries:
+            self._give_up(side)  # what it began with was no beginning; this may be one
+            adus = side.run.reader.feed(event.body)
+        side.run.entries.append((event, adus))
+        if side.run.reader.lost is not None:
+            self._give_up(side)
             return []
+        if len(side.run.entries) > MOST_CANDIDATES:
+            self.undecoded += len(side.run.entries.popleft()[0].body)
         if side.request:
-            self._candidates.append((event, adus))
-            if len(self._candidates) > MOST_CANDIDATES:
-                self.undecoded += len(self._candidates.popleft()[0].body)
             return []
         lines = [line for adu in adus for line in self._claim(adu)]
         waiting = {(each.tid, each.unit, each.fc & 0x7F) for each in self.pairs.waiting}
-        if not waiting & {_key(adu) for adu in adus}:
-            self.undecoded += len(event.body)
-            return lines
-        side.in_step, side.reader = True, MbapReader()
-        return lines + self._feed(side, event, adus)
+        return lines + self._resume(side) if waiting & {_key(adu) for adu in adus} else lines
 
     def _claim(self, answer: Adu) -> list[Heard]:
         """If a request out of step is what this answers, then requests were in step from there on."""
-        if not self._candidates:
-            return []
-        if not any(_key(adu) == _key(answer) for _, adus in self._candidates for adu in adus):
-            return []
         side = self._sides[0]
-        side.in_step, side.reader = True, MbapReader()
-        candidates, self._candidates = self._candidates, deque()
-        return [line for event, adus in candidates for line in self._feed(side, event, adus)]
+        key = _key(answer)
+        if side.in_step or not any(_key(adu) == key for _, adus in side.run.entries for adu in adus):
+            return []
+        return self._resume(side)
 
-    def _forget_candidates(self) -> None:
-        self.undecoded += sum(len(event.body) for event, _ in self._candidates)
-        self._candidates.clear()
+    def _resume(self, side: Direction) -> list[Heard]:
+        """Back in step: what was tried is what was said."""
+        run, side.run = side.run, Run()
+        side.in_step, side.reader = True, run.reader
+        return [line for event, adus in run.entries for line in self._feed(side, event, adus)]
+
+    def _give_up(self, side: Direction) -> None:
+        """What was tried led nowhere."""
+        self.undecoded += sum(len(event.body) for event, _ in side.run.entries)
+        side.run = Run()
 
 
 def _key(adu: Adu) -> tuple[int, int, int]:

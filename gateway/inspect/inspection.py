@@ -80,6 +80,7 @@ class Inspection:
             case Opened():
                 self._open(event)
             case Gap(stream, side, _, _, missing):
+                self._talks[stream].summary.missing += missing
                 self._talks[stream].dialogue.gap(side, missing)
             case Odd(stream, side, _, _, odd):
                 self._talks[stream].dialogue.odd(side, odd)

@@ -71,7 +71,7 @@ def people(
     summaries: Sequence[Summary], totals: dict[str, Any], *, judged: bool, would_refuse: bool
 ) -> Iterator[str]:
     """The whole report, line by line."""
-    yield from _head(totals, len(summaries))
+    yield from _head(summaries, totals)
     ranked = sorted(summaries, key=_rank)
     for summary in ranked[:MOST_SHOWN]:
         yield ""
@@ -96,19 +96,26 @@ def _rank(summary: Summary) -> tuple[int, int, int]:
     )
 
 
-def _head(totals: dict[str, Any], conversations: int) -> Iterator[str]:
-    yield (
-        f"{totals['packets']} packets, {totals['streams']} TCP connections, "
-        f"{totals['followed']} of them Modbus by port or by look, {conversations} conversations"
-    )
-    skipped = {**totals["skipped"]}
-    skipped.pop("not_tcp", None)
+def unread(summaries: Sequence[Summary], totals: dict[str, Any]) -> Iterator[str]:
+    """What of the capture was not read, and so is in no line."""
+    skipped = {why: count for why, count in totals["skipped"].items() if why != "not_tcp"}
     if skipped:
         yield "not read: " + ", ".join(f"{count} packets {why}" for why, count in skipped.items())
     if totals["gaps"]:
         yield f"the capture lacks {totals['gap_bytes']} bytes in {totals['gaps']} places"
+    undecoded = sum(each.undecoded for each in summaries)
+    if undecoded:
+        yield f"{undecoded} bytes were not decoded: they stand behind a gap or behind lost framing"
     if totals["forgotten"]:
         yield f"{totals['forgotten']} connections were forgotten while open: too many at once"
+
+
+def _head(summaries: Sequence[Summary], totals: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"{totals['packets']} packets, {totals['streams']} TCP connections, "
+        f"{totals['followed']} of them Modbus by port or by look, {len(summaries)} conversations"
+    )
+    yield from unread(summaries, totals)
 
 
 def _title(summary: Summary) -> str:

@@ -58,7 +58,7 @@ class Seen:
     """What came out."""
 
     def __init__(self) -> None:
-        self.sides = [b"", b""]
+        self.sides = [bytearray(), bytearray()]
         self.order: list[tuple[int, bytes]] = []
         self.gaps: list[tuple[int, int, int]] = []
         "Side, position in what came out, bytes missing."

@@ -21,9 +21,7 @@ def polling() -> Two:
 
 def test_in_order() -> None:
     seen = play(polling().sent)
-    assert seen.order == [
-        turn for q, a in zip(QUESTIONS, ANSWERS, strict=True) for turn in ((0, q), (1, a))
-    ]
+    assert seen.order == [turn for q, a in zip(QUESTIONS, ANSWERS, strict=True) for turn in ((0, q), (1, a))]
     assert not seen.gaps
     assert not seen.notes
     assert seen.totals.most_held_bytes == 0, "what comes in order waits for nothing"

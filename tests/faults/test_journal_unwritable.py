@@ -20,7 +20,7 @@ from tests.conftest import find
 
 from .site import Client, Site, after_last_start, until, value
 
-READS_S = 3
+READS_S = 2
 NOT_RECORDED = b"\x86\x04"
 MOST_WRITES = 2_000
 "By then the disk must have said no: an intent with its outcome is about 4 KiB."

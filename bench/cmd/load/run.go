@@ -16,7 +16,8 @@ import (
 // shows what the time between reloads costs.
 const sliceOf = 500 * time.Millisecond
 
-// patience is how long answers are waited for once no more is asked.
+// patience is how long nothing at all may be answered while something was asked; it is longer than the
+// gateway's own time-out for the plant in these runs.
 const patience = 12 * time.Second
 
 // mostLatencies bounds what is kept: a run at 100,000 requests a second for 100 seconds.
@@ -51,6 +52,7 @@ type run struct {
 	window   window
 	counting bool
 	stopped  bool
+	answered time.Time // when the last answer came
 }
 
 // start puts the clients into the poll.
@@ -72,6 +74,7 @@ func (r *run) start(clients []*client) error {
 func (r *run) loop(done func(now time.Time) bool) error {
 	now := time.Now()
 	due := now
+	r.answered = now
 	for !done(now) && len(r.clients) > 0 {
 		wait := 20 * time.Millisecond
 		for len(r.idle) > 0 && !r.stopped {
@@ -99,6 +102,9 @@ func (r *run) loop(done func(now time.Time) bool) error {
 			}
 		}
 		now = time.Now()
+		if r.unanswered() > 0 && now.Sub(r.answered) > patience {
+			return fmt.Errorf("%d requests and no answer for %v", r.unanswered(), patience)
+		}
 	}
 	return nil
 }
@@ -137,6 +143,7 @@ func (r *run) ready(c *client) {
 		return
 	}
 	c.waiting = false
+	r.answered = now
 	if verdict := traffic.Judge(c.request, answer); verdict != "" {
 		r.fail(verdict)
 	} else if r.counting && c.measured && len(r.window.latencies) < mostLatencies {
@@ -221,7 +228,7 @@ func (r *run) measure(length time.Duration) error {
 	}
 	r.window.cpu = end - cpu
 	until := time.Now().Add(patience)
-	return r.loop(func(now time.Time) bool { return len(r.idle) == len(r.clients) || now.After(until) })
+	return r.loop(func(now time.Time) bool { return r.unanswered() == 0 || now.After(until) })
 }
 
 // unanswered is how many clients still wait.

@@ -1,9 +1,11 @@
 """A gateway's Modbus door with real policy behind it: the shipped bundle, copied and changed by its user."""
 
+import copy
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,31 @@ OPEN = Facts(mode="run", freeze=False, crl="fresh", clock="trusted", trusted=Tru
 "A plant in which nothing but rights stands in the way."
 
 
+@cache
+def _shipped() -> dict[str, Any]:
+    return bundles.read(folder("policies")).data
+
+
 class Rights:
     """A copy of the shipped bundle, as an end user changes it: by editing data."""
 
     def __init__(self, at: Path) -> None:
         self.at = shutil.copytree(folder("policies"), at / "policies")
+        self.data = copy.deepcopy(_shipped())
+        for file in (self.at / "data").iterdir():
+            file.unlink()
+        for document in self.data:
+            self._write(document)
 
     def change(self, document: str, edit: Callable[[Any], Any]) -> None:
         """Replace one document of data/ by what `edit` makes of it."""
-        file = self.at / "data" / f"{document}.yaml"
-        old = bundles.read(self.at).data[document]
-        file.unlink(missing_ok=True)
-        file.with_suffix(".json").write_text(json.dumps({document: edit(old)}))
+        self.data[document] = edit(self.data[document])
+        self._write(document)
+
+    def _write(self, document: str) -> None:
+        # JSON, which is read a hundred times faster than YAML, and in a bundle is as good.
+        text = json.dumps({document: self.data[document]}, indent=1)
+        (self.at / "data" / f"{document}.json").write_text(text)
 
     def bind(self, name: str, *roles: str) -> None:
         """Let that peer of the plant have those roles, and no others."""
@@ -65,9 +80,8 @@ class Rights:
 
     def roles(self) -> set[str]:
         """Every role that a grant or a binding names."""
-        data = bundles.read(self.at).data
-        named = {role for row in data["grants"] for role in row.get("roles", ())}
-        return named | {role for found in data["role_bindings"].values() for role in found}
+        named = {role for row in self.data["grants"] for role in row.get("roles", ())}
+        return named | {role for found in self.data["role_bindings"].values() for role in found}
 
 
 def decider(*bundle: Rights) -> Decider:

@@ -301,7 +301,7 @@ async def test_r_28_no_shipped_role_is_unchangeable(pki: Pki, rights: Rights, ro
 
 def strays(rights: Rights) -> list[str]:
     """Roles that no certificate can carry, that nobody may have, or that give nothing: the linter of R-29."""
-    data = bundles.read(rights.at).data
+    data = rights.data
     granted = {role for row in data["grants"] for role in row.get("roles", ())}
     bound = {role for found in data["role_bindings"].values() for role in found}
     found = [f"{role}: no certificate can carry it" for role in granted | bound if not ROLE.fullmatch(role)]

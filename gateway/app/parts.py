@@ -33,6 +33,7 @@ from gateway.relay.link import Links, PlantLink
 from gateway.relay.listener import TlsListener
 from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.plain import PlainListener
+from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
 
@@ -76,6 +77,7 @@ class Parts:
         self.clock = Clock(state, settings.clock, recovery.trusted_ns)
         self.now = self.clock.now
         self.door = Door(self.decider, self.journal)
+        self.suspicion = Suspicion(self.journal, self.metrics.count)
         self.trust = {zone.name: ZoneTrust(zone) for zone in settings.zones}
         self.me = myself(section.certificate, self.ulids.next(self.now().wall_ns))
         self.values = Values(settings.tags, settings.assets, self.now())
@@ -238,6 +240,7 @@ class Parts:
             tasks=self.tasks,
             clock=self.now,
             own_link=self._link,
+            suspicion=self.suspicion,
             refusal=section.refusal,
         )
 

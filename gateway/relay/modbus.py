@@ -21,6 +21,7 @@ from gateway.model.moment import Now
 from gateway.model.operation import Action, ModbusTarget, Operation, Protocol
 from gateway.model.record import RecordKind
 from gateway.relay.link import Links, PlantLink, SharedReads
+from gateway.relay.suspicion import Suspect, Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus import functions, refusal
 from gateway.wire.modbus.framing import Adu, MbapReader, adu
@@ -57,6 +58,7 @@ class ModbusDoor:
         tasks: Tasks,
         clock: Callable[[], Now],
         own_link: Callable[[Asset], PlantLink],
+        suspicion: Suspicion,
         refusal: Refusal = Refusal.ILLEGAL_FUNCTION,
     ) -> None:
         self.routes = routes
@@ -67,6 +69,7 @@ class ModbusDoor:
         self.tasks = tasks
         self.clock = clock
         self.own_link = own_link
+        self.suspicion = suspicion
         self.refusal = refusal
 
     def client(self, caller: Caller) -> "ModbusClient":
@@ -77,10 +80,11 @@ class ModbusDoor:
 class Exchange:
     """One request of one client on its way through the plant: the sink that turns the answer home."""
 
-    __slots__ = ("client", "fc", "tid", "unit")
+    __slots__ = ("client", "fc", "route", "tid", "unit")
 
-    def __init__(self, client: "ModbusClient", tid: int, unit: int, fc: int) -> None:
+    def __init__(self, client: "ModbusClient", route: Route, tid: int, unit: int, fc: int) -> None:
         self.client = client
+        self.route = route
         self.tid = tid
         self.unit = unit
         self.fc = fc
@@ -92,12 +96,14 @@ class Exchange:
 
     def answered(self, permit: object, answer: Answer, at: Now) -> None:
         """The plant's answer goes home under the client's own transaction id."""
-        self.client.outstanding -= 1
+        self.client.settled(self.tid)
+        if isinstance(answer, functions.DeviceException):
+            self.client.suspect.excepted(answer, self.route.place, at)
         self.client.reply(self.tid, self.unit, answer.encode())
 
     def failed(self, permit: object, why: Why) -> None:
         """No answer: 06, 0A or 0B, which only callers who were allowed ever see."""
-        self.client.outstanding -= 1
+        self.client.settled(self.tid)
         self.client.reply(self.tid, self.unit, refusal.exception(self.fc, why))
 
 
@@ -112,6 +118,7 @@ class ModbusClient(asyncio.Protocol):
         self._own: dict[str, PlantLink] = {}
         identity = caller.identity
         self._without_role = identity.auth is Authentication.MTLS and identity.role_state is not RoleState.OK
+        self.suspect = Suspect(shared.suspicion, caller)
         self.outstanding = 0
         self.gone = False
 
@@ -147,6 +154,11 @@ class ModbusClient(asyncio.Protocol):
         if self._transport is not None:
             self._transport.resume_reading()
 
+    def settled(self, tid: int) -> None:
+        """One request is over: its place and its id are free."""
+        self.outstanding -= 1
+        self.suspect.answered(tid)
+
     def reply(self, tid: int, unit: int, pdu: bytes) -> None:
         """Send one answer."""
         if self._transport is not None:
@@ -169,31 +181,39 @@ class ModbusClient(asyncio.Protocol):
                 self.reply(frame.tid, frame.unit, refusal.exception(request.fc, Why.BUSY))
                 return
             operations = route.place.operations(request, shared.last, now)
+            self.suspect.asked(frame.tid, frame.unit, request, operations, route.place, now)
             verdict = enter(request, operations, self._caller, shared.door, now)
-            exchange = Exchange(self, frame.tid, frame.unit, request.fc)
+            exchange = Exchange(self, route, frame.tid, frame.unit, request.fc)
             self.outstanding += 1
             if isinstance(verdict, Pending):
-                shared.tasks.start(self._finish(verdict, route, exchange, now), "passage")
+                shared.tasks.start(self._finish(verdict, exchange, now), "passage")
             else:
-                self._carry_out(verdict, route, exchange)
-        elif isinstance(request, functions.Unsupported):
-            self._refuse(frame, Why.UNKNOWN_FUNCTION, route.asset, "wire.unknown_function", now)
+                self._carry_out(verdict, exchange, now)
         else:
-            self._refuse(frame, request.why, route.asset, f"wire.{request.finding}", now)
+            self.suspect.asked(frame.tid, frame.unit, request, (), route.place, now)
+            self.suspect.answered(frame.tid)
+            if isinstance(request, functions.Unsupported):
+                why, code = Why.UNKNOWN_FUNCTION, "unknown_function"
+            else:
+                why, code = request.why, request.finding.value
+            self._refuse(frame, why, route.asset, f"wire.{code}", now)
+            self.suspect.refused(frame.pdu[0], why, route.place, now)
 
-    async def _finish(self, pending: Pending, route: Route, exchange: Exchange, now: Now) -> None:
-        self._carry_out(await finish(pending, self._shared.door, now), route, exchange)
+    async def _finish(self, pending: Pending, exchange: Exchange, now: Now) -> None:
+        self._carry_out(await finish(pending, self._shared.door, now), exchange, now)
 
-    def _carry_out(self, verdict: Verdict, route: Route, exchange: Exchange) -> None:
+    def _carry_out(self, verdict: Verdict, exchange: Exchange, now: Now) -> None:
         match verdict:
             case Forward(permit):
+                route = exchange.route
                 self._own.get(route.asset.name, route.plant).send(permit, exchange)
             case Refuse(why):
-                self.outstanding -= 1
+                self.settled(exchange.tid)
+                self.suspect.refused(exchange.fc, why, exchange.route.place, now)
                 self._say_no(exchange, why)
             case Sever(why):
-                self.outstanding -= 1
-                self._sever(why, self._shared.clock())
+                self.settled(exchange.tid)
+                self._sever(why, now)
 
     def _say_no(self, exchange: Exchange, why: Why) -> None:
         """As the listener says it; what is no denial by policy is always said as the protocol does."""

@@ -15,6 +15,7 @@ from gateway.model.ulid import Ulids
 from gateway.relay.link import Links, PlantLink
 from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.plain import PlainListener
+from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
 from tests.scenarios.stage import Stage
@@ -44,6 +45,7 @@ async def plain(
         tasks=tasks,
         clock=now,
         own_link=link,
+        suspicion=Suspicion(stage.journal, stage.counted.append),
         refusal=refusal,
     )
     listener = PlainListener(

@@ -18,6 +18,7 @@ from gateway.model.moment import Now
 from gateway.model.operation import Action
 from gateway.relay.link import Links, PlantLink
 from gateway.relay.modbus import ModbusDoor, Route
+from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
 from tests.scenarios.stage import CALLER, Stage
@@ -66,6 +67,7 @@ async def gateway(plant: ScriptedPlant, caller: Caller = CALLER, **limits: objec
         tasks=tasks,
         clock=now,
         own_link=link,
+        suspicion=Suspicion(stage.journal, stage.counted.append),
     )
     server = await asyncio.get_running_loop().create_server(
         lambda: door.client(replace(caller)), "127.0.0.1", 0
@@ -413,3 +415,31 @@ async def test_a_client_that_does_not_read_is_not_read_from() -> None:
                 before = len(plant.device.seen)
         writer.transport.abort()
         del reader
+
+
+def findings(bench: Bench) -> list[str]:
+    return [name.removeprefix("finding_") for name in bench.stage.counted]
+
+
+async def test_scans_are_told_and_polling_is_not() -> None:
+    async with ScriptedPlant() as plant, gateway(plant, queue=1000) as bench:
+        poller = await Client.connect(bench)
+        for turn in range(300):
+            await poller.ask(read(turn, turn % 10))
+        assert findings(bench) == []
+        for first in range(300):
+            await poller.ask(read(first, 100 + first))
+        assert findings(bench) == ["address_scan"]
+        for fc in range(60, 64):
+            await poller.ask(pack(">HHHBB", 1, 0, 2, 1, fc))
+        assert "function_scan" in findings(bench)
+
+
+async def test_an_id_used_twice_at_once_is_told_and_both_are_answered() -> None:
+    async with ScriptedPlant() as plant, gateway(plant) as bench:
+        client = await Client.connect(bench)
+        client.send(read(7, 1) + read(7, 2))
+        assert {(await client.answer())[1] for _ in range(2)} == {value(1), value(2)}
+        assert findings(bench) == ["duplicate_tid_outstanding"]
+        await client.ask(read(7, 3))
+        assert len(findings(bench)) == 1

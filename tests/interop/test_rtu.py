@@ -21,6 +21,7 @@ from gateway.model.operation import Action
 from gateway.relay.link import Links, PlantLink
 from gateway.relay.link.rtu import MUTE, NOISE_S, silence_s
 from gateway.relay.modbus import ModbusDoor, Route
+from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
 from tests.scenarios.stage import CALLER, Stage
@@ -54,6 +55,7 @@ async def gateway(*assets: Asset) -> AsyncIterator[Bench]:
         tasks=tasks,
         clock=now,
         own_link=link,
+        suspicion=Suspicion(stage.journal, stage.counted.append),
     )
     server = await asyncio.get_running_loop().create_server(
         lambda: door.client(replace(CALLER)), "127.0.0.1", 0

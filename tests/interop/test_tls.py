@@ -24,6 +24,7 @@ from gateway.model.ulid import Ulids
 from gateway.relay.link import Links, PlantLink
 from gateway.relay.listener import TlsListener
 from gateway.relay.modbus import ModbusDoor, Route
+from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
 from tests.pki import Credential, OddRole, Pki, fresh_pki, pki
@@ -99,6 +100,7 @@ async def gate(pki: Pki, **limits: object) -> AsyncIterator[Gate]:
             tasks=tasks,
             clock=now,
             own_link=link,
+            suspicion=Suspicion(stage.journal, stage.counted.append),
         )
         found.listener = TlsListener(
             Listener(name="modbus", port=0, zone="plant", units={1: "plc-1"}, **limits),  # type: ignore[arg-type]

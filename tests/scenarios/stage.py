@@ -146,6 +146,8 @@ class Stage:
 
     def __init__(self) -> None:
         self.story: list[str] = []
+        self.counted: list[str] = []
+        "What was counted for the metrics."
         self.now = Moment()
         self.engine = Words(self.story)
         self.journal = Memory(self.story)

@@ -65,6 +65,10 @@ class Place:
         self.overlays = Overlays(asset.overlays)
         self._reads: dict[Request, tuple[Operation, ...]] = {}
 
+    def tags(self) -> list[Tag]:
+        """All tags of the asset."""
+        return [tag for those in self._tags.values() for tag in those]
+
     def operations(self, request: Request, last: LastValues, now: Now) -> tuple[Operation, ...]:
         """What the request wants, in the order in which the device would do it.
 

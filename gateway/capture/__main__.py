@@ -56,6 +56,9 @@ def main() -> int:
     streams.end(frame, moment)
     seconds = time.monotonic() - started
     totals = streams.totals
+    fault = file.fault
+    if fault is None and frame and skipped[Skip.LINK] == frame:
+        fault = "no packet has a link layer that is read: Ethernet, Linux cooked, loopback, raw IP"
     out.end(
         {
             "packets": frame,
@@ -68,10 +71,10 @@ def main() -> int:
             "gaps": totals.gaps,
             "gap_bytes": totals.gap_bytes,
             "differing": totals.differing,
-            "fault": file.fault,
+            "fault": fault,
         }
     )
-    return 0 if file.fault is None else 1
+    return 0 if fault is None else 1
 
 
 def _arguments() -> argparse.Namespace:

@@ -443,6 +443,12 @@ def test_a_record_that_claims_gigabytes_is_damage(tmp_path: Path) -> None:
         assert "damaged" in result.err
 
 
+def test_a_link_layer_that_is_not_read_is_no_clean_capture(tmp_path: Path) -> None:
+    result = call(pcap(tmp_path / "a.pcap", packets(polls(1)), link=147))
+    assert result.code == 2
+    assert "link layer" in result.err
+
+
 def test_fragments_are_not_read_and_said_so(tmp_path: Path) -> None:
     fragment = ETHERNET + ipv4(CLIENT, SERVER, tcp(40_000, 502, 1, 1, 0x18, adu(1, 1, READ)), fragment=0x2000)
     result = call(pcap(tmp_path / "a.pcap", [fragment]))

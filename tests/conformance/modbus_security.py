@@ -75,7 +75,9 @@ TABLE: tuple[Requirement, ...] = (
     _row("R-01", "MUST", "pass", "test_handshake.test_r_01_tls_1_2_or_newer_carries_modbus",
          "TLS 1.2 or newer is the transport."),
     _row("R-02", "MUST", "pass", "test_handshake.test_r_02_both_sides_are_authenticated",
-         "Client and server authenticate each other by the TLS handshake."),
+         "Client and server authenticate each other by the TLS handshake.",
+         "A site can add a listener without TLS (`tls: none`) for old clients: it is no mbaps listener,"
+         " identifies nobody, gets nothing but what policy grants it by name, and `check` warns of it."),
     _row("R-03", "MUST", "pass",
          "test_certificates.test_r_03_only_a_certificate_that_rfc_5280_accepts_gets_in",
          "Credentials are X.509v3 certificates as RFC 5280 has them."),
@@ -150,7 +152,9 @@ TABLE: tuple[Requirement, ...] = (
     _row("R-30", "MUST", "pass", "test_roles.test_r_30_the_server_extracts_the_role",
          "The server extracts the role from the client's certificate."),
     _row("R-31", "MUST", "pass", "test_roles.test_r_31_rejected_is_exception_01_and_no_more",
-         "A request that authorization rejects is answered with exception 01."),
+         "A request that authorization rejects is answered with exception 01.",
+         "As shipped. A site may choose 02 or silence for one listener (`refusal`), for clients that stop for"
+         " good at 01; that listener deviates, and `check` says so."),
     # §10.1 TLS version
     _row("R-32", "MUST", "pass", "test_handshake.test_r_32_tls_1_2_and_1_3_are_provided",
          "TLS 1.2 or better is provided."),

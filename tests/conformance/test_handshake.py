@@ -7,7 +7,7 @@ from struct import pack
 
 import pytest
 
-from gateway.config.settings import Listener
+from gateway.config.settings import Listener, Security
 from gateway.identity.contexts import client_context
 from gateway.model.identity import Identity
 from gateway.model.ulid import Ulids
@@ -149,6 +149,8 @@ async def test_r_02_both_sides_are_authenticated(
     pki: Pki, fresh_pki: Pki, hmi: Credential, version: ssl.TLSVersion
 ) -> None:
     await mutual(pki, fresh_pki, hmi, version)
+    section = Listener(name="modbus", zone="plant", units={1: "plc-1"})
+    assert section.tls is Security.MUTUAL, "what a site gets that says nothing"
 
 
 @both_versions

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from gateway.cli import main
+from gateway.config.settings import Listener, Refusal
 from gateway.identity.certificate import ROLE, ROLE_OID
 from gateway.identity.request import Request
 from gateway.model.decision import Denied
@@ -327,6 +328,8 @@ async def test_r_29_role_values_are_consistent(pki: Pki, rights: Rights) -> None
 async def test_r_31_rejected_is_exception_01_and_no_more(pki: Pki, rights: Rights) -> None:
     """Every function, known and unknown, from somebody who has a role but no right; then from nobody."""
     assert set(REQUESTS) == set(FUNCTIONS), "one well-formed request for each function of the table"
+    section = Listener(name="modbus", zone="plant", units={1: "plc-1"})
+    assert section.refusal is Refusal.ILLEGAL_FUNCTION, "what a site gets that says nothing"
     rightless = pki.issue("modbus-client", "plant", "r31-rightless", "operator")
     roleless = pki.issue("modbus-client", "plant", "r31-roleless")
     async with ruled(pki, rights) as here:

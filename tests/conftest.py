@@ -20,6 +20,9 @@ COMPONENTS: dict[str, str] = {
     "curl": "curl",
     "cc": "cc",
     "haproxy": "haproxy",
+    "stunnel": "stunnel4",
+    "mbpoll": "mbpoll",
+    "node": "node",
 }
 
 

@@ -37,7 +37,7 @@ async def timed(client: Client, data: bytes) -> bytes:
 
 async def asking(client: Client, number: int, seconds: float) -> list[bytes]:
     """What one client is told who asks again and again, each time for another register of his own."""
-    told = []
+    told: list[bytes] = []
     until_then = monotonic() + seconds
     while monotonic() < until_then:
         register = number * 100 + len(told) % 100

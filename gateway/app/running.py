@@ -1,6 +1,7 @@
 """Running: start, watch, stop."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -25,6 +26,8 @@ WATCH_S = 0.15
 "How often files, windows and the clock are looked at, so that a settled change counts within 500 ms."
 JUDGE_S = 60.0
 "How often live connections are looked at again, so that none outlives its certificate by more."
+DRAIN_S = 2.0
+"How long a stop waits for requests that were taken: a device that is slower ends as `unknown`."
 YOUNG = 20_000
 """Objects made before the collector looks for cycles among the young. Requests make no cycles; the default of
 700 would look seventy times a second for nothing."""
@@ -82,8 +85,15 @@ class Gateway:
         parts.listening = True
 
     async def _stop(self) -> None:
+        """What was taken is finished, within a bound; its outcome is in the journal before that is signed."""
         parts = self.parts
         await self.control.stop()
+        for listener in parts.listeners:
+            listener.quiesce()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while parts.tasks.running("passage") or not parts.links.idle:  # noqa: ASYNC110 # once, at the end
+                    await asyncio.sleep(0.005)
         for listener in parts.listeners:
             await listener.stop()
         if parts.broker is not None:

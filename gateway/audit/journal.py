@@ -19,7 +19,7 @@ from gateway.audit.committer import Batch, Committer
 from gateway.audit.entry import Describe, Units, Writer, short, who
 from gateway.audit.flood import Flood, Tally, key
 from gateway.audit.log import LOW_SPACE, Log
-from gateway.audit.opening import GAP, Recovery, open_log
+from gateway.audit.opening import GAP, GAP_BYTES, Recovery, open_log
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk, Storage
 from gateway.audit.windows import Windows
@@ -176,6 +176,7 @@ class Journal:
             self._timer = None
         if self._committer is None or self._loop is None:
             return
+        await self._settled()
         now = self._clock()
         if self._failed is None:
             self._windows.close_all(now)
@@ -196,6 +197,12 @@ class Journal:
         if self._log is not None and self._carrier is not None:
             self._log.close()
             self._carrier.close()
+
+    async def _settled(self) -> None:
+        """What is on its way to the disk lands first: some of it may still have an outcome to tell."""
+        until_ns = self._clock().mono_ns + STALL
+        while self._under_way and not self._failed and self._clock().mono_ns < until_ns:  # noqa: ASYNC110 # once
+            await asyncio.sleep(0.002)
 
     # -- the port ------------------------------------------------------------------------------------------
 
@@ -524,7 +531,12 @@ class Journal:
 
     def _note_gap(self, note: bytes) -> None:
         try:
-            self._storage.replace(GAP, note)
+            file = self._storage.open(GAP)
+            try:
+                file.pwrite(note[:GAP_BYTES].ljust(GAP_BYTES), 0)
+                file.fdatasync()
+            finally:
+                file.close()
         except OSError:
             return  # The disk that failed the journal may fail this too; the next start still tells the end.
 

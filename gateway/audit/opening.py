@@ -19,7 +19,9 @@ from gateway.model.moment import Now
 from gateway.model.record import RecordKind
 
 GAP = "gap.json"
-"Beside the log: what a failed journal could still say about its gap."
+"Beside the log: what a failed journal could still say about its gap. Blank while there is none."
+GAP_BYTES = 4096
+"Its length, taken from the disk at every start: a disk that is full then still has room for why."
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ def open_log(
     """The recovered log, with the records of this start in it, signed."""
     log, left = recover(storage, signer, segment_bytes)
     carried = carry.read(storage)
-    gap = storage.read(GAP)
+    gap = (storage.read(GAP) or b"").strip() or None
     windows, saved = _windows(writer, carried, left, now)
     recovery = Recovery(
         size=left.size,
@@ -66,8 +68,7 @@ def open_log(
     log.append(records)
     log.prepare()
     log.checkpoint()
-    if gap is not None:
-        storage.remove(GAP)
+    storage.replace(GAP, b" " * GAP_BYTES)
     return log, recovery
 
 

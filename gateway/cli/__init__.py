@@ -7,7 +7,7 @@ import sys
 from gateway import __version__
 from gateway.model.errors import GatewayError
 
-GROUPS = ("run", "check", "status", "pki", "policy", "audit", "demo")
+GROUPS = ("run", "check", "status", "pki", "policy", "audit", "inspect", "demo")
 "Modules of this package, each with `add(commands)`."
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.guard.passage import Door, enter, finish, settle
-from gateway.guard.verdict import Forward, Pending
+from gateway.guard.verdict import Forward, Pending, Refuse
+from gateway.model.decision import Why
 from gateway.model.identity import Authentication, Caller, Identity, Kind
 from gateway.model.moment import Now
 from gateway.model.operation import Action, Operation, Protocol
@@ -29,6 +30,9 @@ PATIENCE_S = 5.0
 
 ACTIONS = {"status": Action.READ, "reload": Action.ADMIN}
 "What may be asked, and which action it is."
+UNRECORDED = frozenset({"status"})
+"""What a local user is told even where no record can be made of it: whoever has to mend a failed journal must
+be able to see that it has failed. It shows nothing of the plant but names and counts."""
 
 
 class Request:
@@ -108,6 +112,10 @@ class ControlSocket:
         verdict = enter(Request(command), (operation,), caller, self._door, now)
         if isinstance(verdict, Pending):
             verdict = await finish(verdict, self._door, now)
+        if verdict == Refuse(Why.NOT_RECORDED):
+            if command not in UNRECORDED:
+                return {"error": f"the journal cannot record a {command}; status says why"}
+            return await self._commands[command]()
         if not isinstance(verdict, Forward) or not verdict.permit.spend(
             self._door.engine.revision, now.mono_ns
         ):

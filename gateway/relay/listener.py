@@ -31,6 +31,9 @@ HANDSHAKES_PER_SECOND = 100.0
 """Handshakes that one address may begin in a second, after a burst of as many. A handshake costs about a
 millisecond: an unauthenticated flood must not take the processor from those who are already in."""
 
+SHARE_OF_ONE = 4
+"One address may have one in so many of `most_handshakes` under way: a silent one locks out nobody else."
+
 
 class Count(Protocol):
     """Counts something for the metrics."""
@@ -78,6 +81,14 @@ class TlsListener:
         """Listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._accept, self.limits.host, self.limits.port, backlog=512)
+
+    def quiesce(self) -> None:
+        """Take nobody and nothing more; what was taken may still be answered."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            if connection.transport is not None:
+                connection.transport.pause_reading()
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""
@@ -143,18 +154,37 @@ class TlsListener:
 
     def _begin(self, connection: TlsConnection) -> bool:
         """Whether the handshake may begin."""
-        full = len(self._connections) >= self.limits.most_connections
-        busy = self._handshakes >= self.limits.most_handshakes
-        rate = HANDSHAKES_PER_SECOND
-        if full or busy or not self._rates.take((connection.peer,), rate, 1.0, self._clock().mono_ns):
+        code = self._turned_away(connection)
+        if code is not None:
             self._count("connections_turned_away")
-            code = "too_many_connections" if full else "too_many_handshakes"
             self._note("refused", code, "closed before TLS began", self._clock(), connection)
             return False
+        if self._handshakes >= self.limits.most_handshakes:
+            self._make_room()
         self._handshakes += 1
         loop = asyncio.get_running_loop()
         self._connections[connection] = loop.call_later(self.limits.handshake_s, self._too_slow, connection)
         return True
+
+    def _turned_away(self, connection: TlsConnection) -> str | None:
+        """Why this peer may not even begin; each bound is a source's own where that is possible."""
+        if len(self._connections) >= self.limits.most_connections:
+            return "too_many_connections"
+        of_source = sum(c.peer == connection.peer and t is not None for c, t in self._connections.items())
+        if of_source >= max(1, self.limits.most_handshakes // SHARE_OF_ONE):
+            return "too_many_handshakes"
+        rate = HANDSHAKES_PER_SECOND
+        return None if self._rates.take((connection.peer,), rate, 1.0, self._clock().mono_ns) else "too_fast"
+
+    def _make_room(self) -> None:
+        """Cut the handshake that has had the most time: who is honest is done in milliseconds."""
+        for connection, timer in self._connections.items():
+            if timer is not None:
+                connection.failure = "HANDSHAKE_CROWDED_OUT"
+                self._count("handshakes_crowded_out")
+                self._handshake_over(connection)
+                connection.abort()
+                return
 
     def _too_slow(self, connection: TlsConnection) -> None:
         connection.failure = "HANDSHAKE_TIMEOUT"

@@ -89,6 +89,14 @@ class PlainListener:
             lambda: PlainConnection(self), self.limits.host, self.limits.port, backlog=512
         )
 
+    def quiesce(self) -> None:
+        """Take nobody and nothing more; what was taken may still be answered."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            if connection.transport is not None:
+                connection.transport.pause_reading()
+
     async def stop(self) -> None:
         """Stop listening and close every connection."""
         if self._server is not None:

@@ -26,6 +26,10 @@ class Tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task %s failed", task.get_name(), exc_info=error)
 
+    def running(self, name: str) -> int:
+        """How many of that name have not ended."""
+        return sum(task.get_name() == name for task in self._running)
+
     async def stop(self) -> None:
         """Cancel all and wait for their end."""
         tasks = list(self._running)

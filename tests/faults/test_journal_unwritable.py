@@ -127,10 +127,6 @@ def test_writes_stop_reads_go_on_for_a_while_and_the_gap_is_told(tmp_path: Path,
             assert [pdu[3] << 8 | pdu[4]] in values, "every act has its intent"
 
 
-@pytest.mark.xfail(
-    reason="what is known of the gap is put beside the log, on the same full disk: if it ends before "
-    "there is room again, the next start tells of no gap"
-)
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_the_gap_is_told_even_if_there_was_no_room_for_it_until_the_end(tmp_path: Path) -> None:
     with Site(tmp_path, writes_60s=9_000) as site, full_disk(site) as mend:
@@ -194,10 +190,6 @@ def _refused_since(view: Client, since: float) -> float | None:
     return None
 
 
-@pytest.mark.xfail(
-    reason="status is a read like any other and has no receipt either; its refusal blames policy, although "
-    "policy allowed it"
-)
 def test_status_still_answers_when_reads_have_stopped(tmp_path: Path) -> None:
     """Whoever must mend it asks what is wrong: with no journal the status says so, and blames no policy."""
 

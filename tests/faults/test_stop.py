@@ -96,10 +96,6 @@ def test_a_stop_under_load_is_clean(tmp_path: Path, number: signal.Signals) -> N
 
 
 @pytest.mark.needs("strace")
-@pytest.mark.xfail(
-    reason="the stop cancels passages whose intent is on its way to the disk, and closes the journal before "
-    "links and the last commit have told their outcomes; the next start calls `unknown` what was never sent"
-)
 def test_a_stop_under_load_leaves_no_intent_without_outcome(
     tmp_path: Path, component: Callable[[str], str]
 ) -> None:

@@ -239,17 +239,40 @@ async def test_a_peer_that_does_not_finish_its_handshake_is_cut(pki: Pki) -> Non
         await until(lambda: here.listener._handshakes == 0)
 
 
-async def test_handshakes_under_way_have_a_bound(pki: Pki) -> None:
-    async with gate(pki, most_handshakes=3) as here:
-        waiting = [await asyncio.open_connection("127.0.0.1", here.listener.port) for _ in range(3)]
-        await until(lambda: here.listener._handshakes == 3)
-        reader, _ = await asyncio.open_connection("127.0.0.1", here.listener.port)
+async def silent(here: Gate, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A peer at that address that connects and says nothing."""
+    return await asyncio.open_connection("127.0.0.1", here.listener.port, local_addr=(source, 0))
+
+
+async def test_one_address_has_its_share_of_handshakes_under_way(pki: Pki) -> None:
+    hmi = pki.issue("modbus-client", "plant", "tls-neighbour", role="operator")
+    async with gate(pki, most_handshakes=8) as here:
+        waiting = [await silent(here, "127.0.0.2") for _ in range(2)]
+        await until(lambda: here.listener._handshakes == 2)
+        reader, _ = await silent(here, "127.0.0.2")
         with pytest.raises((ConnectionError, AssertionError)):
             assert await asyncio.wait_for(reader.read(), 5) != b""
         assert "count connections_turned_away" in here.stage.story
+        client = await here.connect(hmi)
+        assert await client.ask(read(1, 5)) == value(5), "the others notice nothing"
+        client.close()
         for _, writer in waiting:
             writer.close()
         await until(lambda: here.listener._handshakes == 0)
+
+
+async def test_where_all_places_are_taken_the_slowest_handshake_makes_room(pki: Pki) -> None:
+    hmi = pki.issue("modbus-client", "plant", "tls-newcomer", role="operator")
+    async with gate(pki, most_handshakes=4) as here:
+        waiting = [await silent(here, f"127.0.0.{host}") for host in range(2, 6)]
+        await until(lambda: here.listener._handshakes == 4)
+        client = await here.connect(hmi)
+        assert await client.ask(read(1, 5)) == value(5)
+        oldest, _ = waiting[0]
+        with pytest.raises((ConnectionError, AssertionError)):
+            assert await asyncio.wait_for(oldest.read(), 5) != b""
+        assert here.listener._handshakes == 3
+        client.close()
 
 
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(pki: Pki) -> None:

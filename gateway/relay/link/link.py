@@ -102,9 +102,10 @@ class PlantLink:
                 connection.close()
 
     def cut(self) -> None:
-        """Close now: what is in flight ends as unknown."""
+        """Close now: what is in flight ends as unknown, and that is told before this returns."""
         self.close()
         for connection in list(self._connections):
+            self.lost(connection)
             connection.close()
 
     @property

@@ -45,6 +45,11 @@ class Links:
 
         self._timer = loop.call_later(SWEEP_S, sweep)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not any(link.queued or link.in_flight for link in self._links)
+
     def stop(self) -> None:
         """Close every link."""
         if self._timer is not None:

@@ -18,7 +18,7 @@ class Row(Struct, frozen=True):
     peer: str | None = None
     peer_value: float | None = None
     ratio: float | None = None
-    "value / peer_value; null where the two may not be compared."
+    "value / peer_value; null where the two may not be compared, or where noise made a difference negative."
 
 
 def compare(
@@ -37,7 +37,7 @@ def compare(
         if subject == peer or against is None:
             rows.append(Row(bench, subject, metric, round(value, 3), unit))
             continue
-        ratio = round(value / against, 3) if comparable and against else None
+        ratio = round(value / against, 3) if comparable and against > 0 and value >= 0 else None
         rows.append(Row(bench, subject, metric, round(value, 3), unit, peer, round(against, 3), ratio))
     return rows
 

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             if args.keep:
                 _say(f"kept: {folder}")
             else:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
     except BenchError as error:
         _say(str(error))
         return 1

@@ -77,7 +77,6 @@ class Parts:
         self.clock = Clock(state, settings.clock, recovery.trusted_ns)
         self.now = self.clock.now
         self.door = Door(self.decider, self.journal)
-        self.suspicion = Suspicion(self.journal, self.metrics.count)
         self.trust = {zone.name: ZoneTrust(zone) for zone in settings.zones}
         self.me = myself(section.certificate, self.ulids.next(self.now().wall_ns))
         self.values = Values(settings.tags, settings.assets, self.now())
@@ -240,7 +239,7 @@ class Parts:
             tasks=self.tasks,
             clock=self.now,
             own_link=self._link,
-            suspicion=self.suspicion,
+            suspicion=Suspicion(self.journal, self.metrics.count, quirks=section.quirks),
             refusal=section.refusal,
         )
 

@@ -126,6 +126,10 @@ def plain_listeners(draft: Draft) -> None:
             draft.warn(
                 (*trail, "tls"), what, "put stunnel next to the client, see docs/guides/legacy-clients.md"
             )
+        for quirk in listener.quirks:
+            if quirk is not Quirk.CONSTANT_ID:
+                what = f"listener {listener.name}: {quirk} is no quirk of a client"
+                draft.fault((*trail, "quirks"), what, f"remove it; there is: {Quirk.CONSTANT_ID}")
         if listener.refusal is not Refusal.ILLEGAL_FUNCTION:
             what = (
                 f"listener {listener.name} deviates from Modbus/TCP Security R-31: denials are not said as 01"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from gateway.model.asset import Asset, Tag
+from gateway.model.asset import Asset, Quirk, Tag
 
 
 class GatewaySection(Struct, frozen=True, kw_only=True):
@@ -83,6 +83,8 @@ class Listener(Struct, frozen=True, kw_only=True):
     key: Path | None = None
     tls: Security = Security.MUTUAL
     refusal: Refusal = Refusal.ILLEGAL_FUNCTION
+    quirks: tuple[Quirk, ...] = ()
+    "How its clients are known to break the protocol: `constant_id`."
     units: dict[int, str]
     "Unit number as callers say it -> asset name."
     most_connections: int = 256

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from gateway.guard.ports import Answer, Journal
+from gateway.model.asset import Quirk
 from gateway.model.decision import Why
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
@@ -33,8 +34,13 @@ class Suspicion:
     """The memory of one listener."""
 
     def __init__(
-        self, journal: Journal, count: Callable[[str], None], thresholds: Thresholds = ORDINARY
+        self,
+        journal: Journal,
+        count: Callable[[str], None],
+        thresholds: Thresholds = ORDINARY,
+        quirks: tuple[Quirk, ...] = (),
     ) -> None:
+        self.ids_mean_nothing = Quirk.CONSTANT_ID in quirks
         self.window_ns = int(thresholds.window_s * SECOND)
         self._journal = journal
         self._count = count
@@ -89,7 +95,7 @@ class Suspect:
         now: Now,
     ) -> None:
         """A request came."""
-        if tid in self._tids:
+        if tid in self._tids and not self._shared.ids_mean_nothing:
             self._shared.tell((Finding.DUPLICATE_TID_OUTSTANDING,), self._caller, place.asset.name, now)
         self._tids.add(tid)
         if now.mono_ns >= self._until_ns or len(self._familiar) > MOST_FAMILIAR:

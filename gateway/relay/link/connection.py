@@ -14,12 +14,13 @@ from typing import Any, Protocol, cast
 
 from gateway.guard.passage import Door, settle
 from gateway.guard.ports import Answer
-from gateway.model.asset import Asset
+from gateway.model.asset import Asset, Quirk
 from gateway.model.moment import Now
 from gateway.relay.flush import Flush
 from gateway.relay.link.turns import Waiting
-from gateway.wire.modbus.framing import MbapReader
-from gateway.wire.modbus.functions import DeviceException, Request, WrongAnswer, read_answer
+from gateway.wire.modbus.framing import MbapReader, OvercountedReader
+from gateway.wire.modbus.functions import DeviceException, Request, WrongAnswer
+from gateway.wire.modbus.session import tolerant
 
 MBAP = Layout(">HHHB")
 
@@ -68,7 +69,9 @@ class PlantConnection(asyncio.Protocol):
 
     def __init__(self, link: Owner) -> None:
         self._link = link
-        self._reader = MbapReader()
+        quirks = self._quirks = link.asset.quirks
+        self._by_order = Quirk.ID_NOT_ECHOED in quirks
+        self._reader = OvercountedReader() if Quirk.EXCEPTION_OVERCOUNTED in quirks else MbapReader()
         self._transport: asyncio.Transport | None = None
         self._tid = secrets.randbelow(65_536)
         self._stride = secrets.randbelow(16_384) * 2 + 1
@@ -83,8 +86,11 @@ class PlantConnection(asyncio.Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a request may be sent now, as far as the connection is concerned."""
-        return not self.retired
+        """Whether a request may be sent now, as far as the connection is concerned.
+
+        A device that does not echo ids is asked one thing at a time: order is all that is left to match by.
+        """
+        return not self.retired and not (self._by_order and self.outstanding)
 
     def send(self, waiting: Waiting, pdu: bytes) -> None:
         """Send one request under an id of ours."""
@@ -108,7 +114,8 @@ class PlantConnection(asyncio.Protocol):
         link = self._link
         now = link.clock()
         for adu in self._reader.feed(data):
-            waiting = self.outstanding.pop(adu.tid, None)
+            tid = next(iter(self.outstanding), adu.tid) if self._by_order else adu.tid
+            waiting = self.outstanding.pop(tid, None)
             if waiting is None:
                 self.retire("unsolicited", now)
                 continue
@@ -116,7 +123,7 @@ class PlantConnection(asyncio.Protocol):
                 link.failed(waiting, "wrong_answer", now)
                 self.retire("unit_mismatch", now)
                 continue
-            answer = read_answer(cast(Request, waiting.permit.frame), adu.pdu)
+            answer = tolerant(cast(Request, waiting.permit.frame), adu.pdu, self._quirks)
             if isinstance(answer, WrongAnswer):
                 link.failed(waiting, "wrong_answer", now)
                 self.retire(answer.finding, now)

@@ -19,6 +19,8 @@ class Finding(StrEnum):
     EMPTY = "empty"
     LENGTH_VS_FUNCTION = "length_vs_function"
     TRAILING_BYTES = "trailing_bytes"
+    CRC = "crc"
+    LINE_ECHO = "line_echo"
 
     ILLEGAL_FUNCTION = "illegal_function"
     UNASSIGNED_FUNCTION = "unassigned_function"
@@ -117,6 +119,12 @@ FINDINGS: dict[Finding, About] = {
         (Finding.EMPTY, _WARNING, "a PDU without a function code"),
         (Finding.LENGTH_VS_FUNCTION, _WARNING, "fewer bytes than the function takes"),
         (Finding.TRAILING_BYTES, _ALARM, "more bytes than the function takes: room for a smuggled ADU"),
+        (
+            Finding.CRC,
+            _WARNING,
+            "the checksum of an RTU frame is not that of its bytes (Serial Line §2.5.1.2)",
+        ),
+        (Finding.LINE_ECHO, _WARNING, "a line with the quirk `echo` did not give back what was sent"),
     ),
     **_rows(
         Group.FUNCTION,

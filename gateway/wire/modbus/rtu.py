@@ -12,7 +12,6 @@ is silent.
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 
 from gateway.wire.modbus.findings import Finding
 
@@ -21,15 +20,6 @@ MOST_FRAME = 256
 MOST_PDU = MOST_FRAME - 3
 UNITS = range(1, 248)
 "Units that answer. 0 is a broadcast, which nobody answers and which is never sent; 248 to 255 are reserved."
-
-
-class LineFinding(StrEnum):
-    """What only a serial line can do against the protocol."""
-
-    CRC = "crc"
-    "The checksum is not that of the frame."
-    ECHO = "line_echo"
-    "A line with the quirk `echo` did not give back what was sent."
 
 
 def _table() -> tuple[int, ...]:
@@ -148,7 +138,7 @@ class RtuReader:
             return None
         expected = self._echo[: len(data)]
         if not data.startswith(expected):
-            self.lost = LineFinding.ECHO
+            self.lost = Finding.LINE_ECHO
             return None
         self._echo = self._echo[len(expected) :]
         held = self._held = (self._held + data[len(expected) :])[: MOST_FRAME + 1]
@@ -156,7 +146,7 @@ class RtuReader:
         if end is None or len(held) < end:
             return None
         if held[end - 2 : end] != crc(held[: end - 2]):
-            self.lost = LineFinding.CRC
+            self.lost = Finding.CRC
             return None
         self.extra = len(held) > end
         return held[1 : end - 2]

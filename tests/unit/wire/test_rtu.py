@@ -4,7 +4,7 @@ import pytest
 
 from gateway.wire.modbus.findings import Finding
 from gateway.wire.modbus.functions import FUNCTIONS
-from gateway.wire.modbus.rtu import MOST_FRAME, MOST_PDU, SIZES, LineFinding, RtuReader, crc, frame
+from gateway.wire.modbus.rtu import MOST_FRAME, MOST_PDU, SIZES, RtuReader, crc, frame
 
 READ = bytes.fromhex("03 0000 0002")
 ANSWER = bytes.fromhex("01 03 04 0001 0002 2a32")
@@ -65,8 +65,8 @@ def test_bytes_behind_the_answer_are_noticed_and_not_read() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (ANSWER[:-1] + b"\x33", LineFinding.CRC),
-        (ANSWER[:4] + b"\xff" + ANSWER[5:], LineFinding.CRC),
+        (ANSWER[:-1] + b"\x33", Finding.CRC),
+        (ANSWER[:4] + b"\xff" + ANSWER[5:], Finding.CRC),
         (b"\x02" + ANSWER[1:], Finding.UNIT_MISMATCH),
         (b"\x00" + ANSWER, Finding.UNIT_MISMATCH),
         (frame(1, b"\x04" + ANSWER[2:-2]), Finding.FUNCTION_MISMATCH),
@@ -120,4 +120,4 @@ def test_an_echo_is_compared_and_dropped() -> None:
     assert reader.feed(sent) == write
     other = RtuReader(1, write, echo=True)
     assert other.feed(sent[:3] + b"\xee") is None
-    assert other.lost == LineFinding.ECHO
+    assert other.lost == Finding.LINE_ECHO

@@ -1,8 +1,8 @@
 """Wire cases of Modbus: a file for each row of the table, told once for decoder, encoder, meaning and beyond.
 
 A vector of direction `request` says what becomes of it: `operations` (in the words of policy),
-`illegal = [why, finding]`, or `unsupported = [name, finding]` where it is never forwarded (no finding: ""). One of direction `answer` says which request it answers (`to`) and what becomes of
-it: `data`, `exception` or `wrong`. Names begin with `good`, `malformed` or `limit`. In `hex`, spaces part the
+`illegal = [why, finding]`, or `unsupported = [name, finding]` where it is never forwarded (no finding: "").
+One of direction `answer` says which request it answers (`to`) and what becomes of it: `data`, `exception` or `wrong`. Names begin with `good`, `malformed` or `limit`. In `hex`, spaces part the
 fields that the file's head names, and `00*246` is that byte so many times.
 """
 

@@ -39,11 +39,29 @@ def enter(
     frame: Frame, operations: tuple[Operation, ...], caller: Caller, door: Door, now: Now
 ) -> Verdict | Pending:
     """Decide every operation of a frame. Forward needs all of them allowed and a receipt for each."""
+    if len(operations) == 1 and operations[0].action not in MUTATING:
+        return _enter_read(frame, operations, caller, door, now)
     decisions = tuple([decide(operation, caller, door, now) for operation in operations])
     for operation, decision in zip(operations, decisions, strict=True):
         if decision is None or operation.action in MUTATING:
             return Pending(frame, caller, operations, decisions)
     return _pass_reads(frame, operations, decisions, caller, door, now)
+
+
+def _enter_read(
+    frame: Frame, operations: tuple[Operation, ...], caller: Caller, door: Door, now: Now
+) -> Verdict | Pending:
+    """The common case, the same five beats with nothing to gather: one read, one decision, one receipt."""
+    operation = operations[0]
+    decision = decide(operation, caller, door, now)
+    if decision is None:
+        return Pending(frame, caller, operations, (None,))
+    if not isinstance(decision, Allowed) or decision.obligations:
+        return _pass_reads(frame, operations, (decision,), caller, door, now)
+    receipt = door.journal.read(caller, operation, decision, now)
+    if isinstance(receipt, NotRecorded):
+        return Refuse(Why.NOT_RECORDED)
+    return Forward(ReadPermit(frame, caller, operations, (decision,), (receipt,)))
 
 
 async def finish(pending: Pending, door: Door, now: Now) -> Verdict:

@@ -103,5 +103,5 @@ class Sink(Protocol):
 class Plant(Protocol):
     """One asset's link: the only writer towards it."""
 
-    def send(self, permit: "Permit", sink: Sink) -> None:
+    def send(self, permit: "Permit", sink: Sink, now: Now) -> None:
         """Queue the permit; it is spent when its turn comes. The link calls `passage.settle` itself."""

@@ -228,7 +228,7 @@ class Collector:
     def _carry_out(self, verdict: Verdict, polling: Polling) -> None:
         match verdict:
             case Forward(permit):
-                polling.device.plant.send(permit, polling)
+                polling.device.plant.send(permit, polling, self._clock())
             case Refuse(why):
                 polling.failed(None, why)
             case Sever():

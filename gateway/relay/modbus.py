@@ -175,12 +175,12 @@ class ModbusClient(asyncio.Protocol):
         if route is None:
             self._refuse(frame, Why.UNMAPPED_UNIT, None, "wire.unmapped_unit", now)
             return
-        request = functions.read_request(frame.unit, frame.pdu)
-        if isinstance(request, functions.Request):
+        understood = route.place.understand(frame.unit, frame.pdu, shared.last, now)
+        if isinstance(understood, tuple):
+            request, operations = understood
             if self.outstanding >= shared.most_outstanding:
                 self.reply(frame.tid, frame.unit, refusal.exception(request.fc, Why.BUSY))
                 return
-            operations = route.place.operations(request, shared.last, now)
             self.suspect.asked(frame.tid, frame.unit, request, operations, route.place, now)
             verdict = enter(request, operations, self._caller, shared.door, now)
             exchange = Exchange(self, route, frame.tid, frame.unit, request.fc)
@@ -190,23 +190,24 @@ class ModbusClient(asyncio.Protocol):
             else:
                 self._carry_out(verdict, exchange, now)
         else:
-            self.suspect.asked(frame.tid, frame.unit, request, (), route.place, now)
+            self.suspect.asked(frame.tid, frame.unit, understood, (), route.place, now)
             self.suspect.answered(frame.tid)
-            if isinstance(request, functions.Unsupported):
+            if isinstance(understood, functions.Unsupported):
                 why, code = Why.UNKNOWN_FUNCTION, "unknown_function"
             else:
-                why, code = request.why, request.finding.value
+                why, code = understood.why, understood.finding.value
             self._refuse(frame, why, route.asset, f"wire.{code}", now)
             self.suspect.refused(frame.pdu[0], why, route.place, now)
 
     async def _finish(self, pending: Pending, exchange: Exchange, now: Now) -> None:
-        self._carry_out(await finish(pending, self._shared.door, now), exchange, now)
+        verdict = await finish(pending, self._shared.door, now)
+        self._carry_out(verdict, exchange, self._shared.clock())
 
     def _carry_out(self, verdict: Verdict, exchange: Exchange, now: Now) -> None:
         match verdict:
             case Forward(permit):
                 route = exchange.route
-                self._own.get(route.asset.name, route.plant).send(permit, exchange)
+                self._own.get(route.asset.name, route.plant).send(permit, exchange, now)
             case Refuse(why):
                 self.settled(exchange.tid)
                 self.suspect.refused(exchange.fc, why, exchange.route.place, now)

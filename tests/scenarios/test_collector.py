@@ -39,7 +39,7 @@ class Plant:
         "None: answers with register n holding n; a number: exception; else that failure; `hold` keeps quiet."
         self.hold = False
 
-    def send(self, permit: Permit, sink: Sink) -> None:
+    def send(self, permit: Permit, sink: Sink, now: Now) -> None:
         assert isinstance(permit.frame, ReadSpan)
         seconds = (self.north.now().mono_ns - self.start_ns) / SECOND
         self.sent.append((seconds, permit.frame.start))

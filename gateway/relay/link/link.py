@@ -68,9 +68,8 @@ class PlantLink:
 
     # what callers use --------------------------------------------------------------------------
 
-    def send(self, permit: Permit, sink: Sink) -> None:
+    def send(self, permit: Permit, sink: Sink, now: Now) -> None:
         """Queue a permit (see guard.ports.Plant)."""
-        now = self.clock()
         waiting = Waiting(permit, sink, now.mono_ns + int(self._timeout_ns * TURN_SHARE))
         if not self._turns and (connection := self._free(now)) is not None:
             self._launch(connection, waiting, now)

@@ -98,20 +98,20 @@ class SharedReads:
         self._leaders: dict[bytes, Leader] = {}
         self.counts = {"from_answer": 0, "followed": 0}
 
-    def send(self, permit: Permit, sink: Sink) -> None:
+    def send(self, permit: Permit, sink: Sink, now: Now) -> None:
         """See guard.ports.Plant."""
         if isinstance(permit, ActPermit):
             self.forget()
-            self.link.send(permit, Act(self, sink))
+            self.link.send(permit, Act(self, sink), now)
         elif not all(self._looks(operation) for operation in permit.operations):
-            self.link.send(permit, sink)
+            self.link.send(permit, sink, now)
         else:
-            self._read(permit, sink)
+            self._read(permit, sink, now)
 
-    def _read(self, permit: Permit, sink: Sink) -> None:
+    def _read(self, permit: Permit, sink: Sink, now: Now) -> None:
         key = permit.frame.encode()
         found = self._answers.get(key)
-        if found is not None and self.link.clock().mono_ns - found[1].mono_ns < self._age_ns:
+        if found is not None and now.mono_ns - found[1].mono_ns < self._age_ns:
             self.counts["from_answer"] += 1
             asyncio.get_running_loop().call_soon(self.give, permit, sink, *found)
             return
@@ -121,7 +121,7 @@ class SharedReads:
             leader.followers.append((permit, sink))
             return
         leader = self._leaders[key] = Leader(self, key, sink)
-        self.link.send(permit, leader)
+        self.link.send(permit, leader, now)
 
     # what sinks tell -----------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ FINDINGS: dict[Finding, About] = {
         (
             Finding.CRC,
             _WARNING,
-            "the checksum of an RTU frame is not that of its bytes (Serial Line §2.5.1.2)",
+            "an RTU frame whose checksum is not that of its bytes (Serial Line §2.5.1)",
         ),
         (Finding.LINE_ECHO, _WARNING, "a line with the quirk `echo` did not give back what was sent"),
     ),

@@ -30,17 +30,19 @@ from gateway.wire.modbus.frames import (
     Canopen,
     Diagnose,
     Identify,
+    Illegal,
     MaskOne,
     ReadFifo,
     ReadRecords,
     ReadSpan,
     Request,
+    Unsupported,
     WriteOne,
     WriteRecords,
     WriteSpan,
     WriteThenRead,
 )
-from gateway.wire.modbus.functions import FUNCTIONS, kind
+from gateway.wire.modbus.functions import FUNCTIONS, kind, read_request
 from gateway.wire.modbus.overlays import Overlays
 
 __all__ = ["MOST_READS", "LastValues", "Place", "Unreadable"]
@@ -51,6 +53,10 @@ makes it start again empty, and costs everybody else one interpretation for each
 
 WIDEST = max(REGISTERS.values())
 "Registers of the widest type: how far before a span a tag that overlaps it may begin."
+
+
+Understood = tuple[Request, tuple[Operation, ...]]
+"A request and what it wants."
 
 
 class Place:
@@ -64,10 +70,28 @@ class Place:
         self._starts = {table: [tag.address for tag in those] for table, those in self._tags.items()}
         self.overlays = Overlays(asset.overlays)
         self._reads: dict[Request, tuple[Operation, ...]] = {}
+        self._read_before: dict[tuple[int, bytes], Understood] = {}
 
     def tags(self) -> list[Tag]:
         """All tags of the asset."""
         return [tag for those in self._tags.values() for tag in those]
+
+    def understand(
+        self, unit: int, pdu: bytes, last: LastValues, now: Now
+    ) -> Understood | Illegal | Unsupported:
+        """A request PDU, read, and what it wants. The same read, byte for byte, gives the same objects."""
+        known = self._read_before.get((unit, pdu))
+        if known is not None:
+            return known
+        request = read_request(unit, pdu)
+        if not isinstance(request, Request):
+            return request
+        understood = request, self.operations(request, last, now)
+        if type(request) in _REMEMBERED:
+            if len(self._read_before) >= MOST_READS:
+                self._read_before.clear()
+            self._read_before[unit, pdu] = understood
+        return understood
 
     def operations(self, request: Request, last: LastValues, now: Now) -> tuple[Operation, ...]:
         """What the request wants, in the order in which the device would do it.

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import random
 import shutil
 import socket
 from collections.abc import Callable
@@ -55,14 +56,24 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+PORTS = range(20_000, 32_000)
+"Below the ports that the kernel gives to outgoing connections, so that none of those takes one in between."
+
+
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """A function that gives a loopback TCP port nobody listens on."""
+    """A function that gives a loopback TCP port nobody listens on, each time another."""
+    ports = iter(random.sample(PORTS, 200))
 
     def pick() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
+        for port in ports:
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            return port
+        raise RuntimeError("no free port")
 
     return pick
 

@@ -21,11 +21,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from gateway.model.errors import Fault, PolicyError
+from gateway.policy import index
 
 FOLDERS = ("core", "base", "site", "data", "tests")
 "Whatever else lies in the folder (schemas, a README) is no part of the bundle."
 STAMP = "bundle"
-"The document under which engines find the revision; no data file may use the name."
+"The document under which engines find the revision."
+OWN = (STAMP, index.DOCUMENT)
+"Documents that the gateway adds; no data file may use the names."
 MOST_BYTES = 64 * 1024 * 1024
 "A bundle larger than this is refused before it can exhaust the machine: 100 times a large estate's data."
 MOST_FILES = 2_000
@@ -53,8 +56,15 @@ class Bundle(Struct, frozen=True, kw_only=True):
     "Document -> the file that it comes from."
 
     def stamped(self) -> dict[str, Any]:
-        """The data as engines get it: with the revision, so that an answer says which bundle gave it."""
+        """The data with the revision, so that an answer says which bundle gave it.
+
+        Without the index of grants: for Rego tests, which put other grants in place of the bundle's.
+        """
         return {**self.data, STAMP: {"revision": self.revision}}
+
+    def indexed(self) -> dict[str, Any]:
+        """The data as engines get it for deciding: with revision and index. The data must fit its schema."""
+        return {**self.stamped(), index.DOCUMENT: index.grant_index(self.data["grants"])}
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """File and line of a place in the data."""
@@ -62,14 +72,15 @@ class Bundle(Struct, frozen=True, kw_only=True):
         return "data" if name is None else f"{name}:{line_of(self.files[name].decode(), path)}"
 
     def write_to(self, folder: Path) -> None:
-        """Write the bundle so that both we and OPA (`opa run --bundle`) can load it."""
+        """Write a bundle that was loaded, so that both we and OPA (`opa run --bundle`) can load it again."""
         for name, content in self.files.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        roots = sorted({*self.stamped(), "dmz", "base", "site", "tests"})
+        data = self.indexed()
+        roots = sorted({*data, "dmz", "base", "site", "tests"})
         manifest = {"revision": self.revision, "roots": roots, "rego_version": 1}
-        (folder / "data.json").write_text(json.dumps(self.stamped(), allow_nan=False))
+        (folder / "data.json").write_text(json.dumps(data, allow_nan=False))
         (folder / ".manifest").write_text(json.dumps(manifest))
 
 
@@ -84,7 +95,7 @@ def read(folder: Path) -> Bundle:
             if key in origins:
                 where = f"{name}:{line_of(text, (key,))}"
                 faults.append(Fault(where, f"`{key}` is in {origins[key]} too", "keep it in one file"))
-            elif key == STAMP:
+            elif key in OWN:
                 where = f"{name}:{line_of(text, (key,))}"
                 faults.append(Fault(where, f"`{key}` is the gateway's own", "choose another name"))
             else:

@@ -50,17 +50,21 @@ class Engine:
     """One policy, ready to answer. Use it in the thread that made it."""
 
     def __init__(self, policy: Policy, *, tests: bool = False) -> None:
-        """Raises PolicyError if the engine cannot take what the loader let pass."""
+        """With `tests`: for the bundle's Rego tests, without the index, so that they can replace the grants.
+
+        Raises PolicyError if the engine cannot take what the loader let pass.
+        """
         self.revision = policy.bundle.revision
         self._engine = regorus.Engine()
-        modules = dict(policy.bundle.modules)
+        modules, data = dict(policy.bundle.modules), policy.bundle.indexed()
         if tests:
             modules |= {module.name: policy.bundle.tests[module.name] for module in policy.tests}
+            data = policy.bundle.stamped()
         name = "bundle"
         try:
             for name, text in modules.items():
                 self._engine.add_policy(name, text)
-            self._engine.add_data_json(json.dumps(policy.bundle.stamped(), allow_nan=False))
+            self._engine.add_data_json(json.dumps(data, allow_nan=False))
             # The engine schedules rules when it is first asked, and only then finds unsafe variables.
             self._engine.eval_rule_as_json(ENTRYPOINT)
         except LET_THROUGH:

@@ -7,7 +7,7 @@ here, over rules and functions of all modules at once.
 from collections.abc import Iterator
 
 from gateway.model.errors import Fault
-from gateway.policy.bundle import STAMP, Bundle
+from gateway.policy.bundle import OWN, Bundle
 from gateway.policy.functions import ALLOWED, IN_TESTS
 from gateway.policy.module import Call, Module, Path, Rule
 
@@ -17,7 +17,7 @@ class Known:
 
     def __init__(self, modules: list[Module], bundle: Bundle) -> None:
         self.modules = modules
-        self.documents = {*bundle.data, STAMP}
+        self.documents = {*bundle.data, *OWN}
         self.rules: dict[Path, list[tuple[Module, Rule]]] = {}
         for module in modules:
             for rule in module.rules:

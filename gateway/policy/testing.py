@@ -93,6 +93,7 @@ def run(policy: Policy) -> list[Result]:
                         obstacle=held is not True,
                     )
                 )
+    engine = Engine(policy)
     results += [
         judge(row, engine.evaluate(json.dumps(row.question).encode(), ""), policy) for row in rows(policy)
     ]

@@ -14,9 +14,18 @@ import future.keywords.not
 # entrypoint: true
 decision := {
 	"schema": "dmz.decision/1",
-	"allow": allow,
-	"reasons": reasons,
+	"allow": true,
+	"reasons": {reason("grant.matched", "grant", concat(" ", ["granted by", id])) | some id in data.dmz.grants.matched},
 	"obligations": obligations,
+	"grants": data.dmz.grants.matched,
+	"revision": revision,
+} if {
+	allow
+} else := {
+	"schema": "dmz.decision/1",
+	"allow": false,
+	"reasons": (((denials("guardrail", data.dmz.guardrails.deny) | base_denials) | site_denials) | grant_denials),
+	"obligations": set(),
 	"grants": data.dmz.grants.matched,
 	"revision": revision,
 }
@@ -24,18 +33,16 @@ decision := {
 default allow := false
 
 allow if {
-	count(data.dmz.grants.matched) > 0
+	count(data.dmz.grants.fitting) > 0
 	not denied
 }
 
-denied if count(data.dmz.guardrails.deny) > 0
-
 denied if {
+	count(data.dmz.guardrails.deny) > 0
+} else if {
 	some part
 	count(data.base[part].deny) > 0
-}
-
-denied if {
+} else if {
 	some plant
 	count(data.site[plant].deny) > 0
 }
@@ -43,12 +50,6 @@ denied if {
 default revision := "unstamped"
 
 revision := data.bundle.revision
-
-default reasons := set()
-
-reasons := {reason("grant.matched", "grant", concat(" ", ["granted by", id])) | some id in data.dmz.grants.matched} if allow
-
-reasons := ((denials("guardrail", data.dmz.guardrails.deny) | base_denials) | site_denials) | grant_denials if not allow
 
 base_denials := {denial |
 	some part
@@ -63,29 +64,26 @@ site_denials := {denial |
 default grant_denials := set()
 
 grant_denials := denials("default", data.dmz.grants.none) | denials("grant", data.dmz.grants.near) if {
-	count(data.dmz.grants.matched) == 0
+	count(data.dmz.grants.fitting) == 0
 }
 
 denials(kind, found) := {reason(denial.code, kind, denial.msg) | some denial in found}
 
 reason(code, kind, msg) := {"code": code, "kind": kind, "msg": msg}
 
-default obligations := set()
-
-obligations := (granted_obligations | base_obligations) | site_obligations if allow
-
-granted_obligations := {obligation |
-	some grant in data.grants
-	grant.id in data.dmz.grants.matched
-	some obligation in grant.obligations
+# METADATA
+# title: What the gateway must do if it acts
+obligations contains obligation if {
+	some place in data.dmz.grants.fitting
+	some obligation in data.grants[place].obligations
 }
 
-base_obligations := {obligation |
+obligations contains obligation if {
 	some part
 	some obligation in data.base[part].obligation
 }
 
-site_obligations := {obligation |
+obligations contains obligation if {
 	some plant
 	some obligation in data.site[plant].obligation
 }

@@ -21,7 +21,7 @@ asset := data.assets[input.target.asset]
 # title: The roles that count for the subject
 # description: |
 #   Over Modbus a role that the certificate claims counts only where `role_bindings` lists it for that very
-#   subject; elsewhere, and for the gateway itself, roles come from the bindings alone.
+#   subject; elsewhere, and for the gateway itself, roles come from the bindings alone. Nobody has none.
 roles contains role if {
 	input.op.protocol == "modbus"
 	input.subject.auth == "mtls"
@@ -31,20 +31,44 @@ roles contains role if {
 }
 
 roles contains role if {
-	bindings_alone
+	input.op.protocol != "modbus"
+	input.subject.auth != "none"
 	some role in data.role_bindings[input.subject.id]
 }
 
-bindings_alone if input.op.protocol != "modbus"
-
-bindings_alone if input.subject.auth == "internal"
+roles contains role if {
+	input.subject.auth == "internal"
+	some role in data.role_bindings[input.subject.id]
+}
 
 # METADATA
 # title: The operation touches this address of this table
+# description: Null is below every number, so `>= 0` holds for numbers only.
 touches(table, address) if {
 	input.modbus.table == table
-	is_number(input.modbus.start)
-	is_number(input.modbus.count)
+	input.modbus.start >= 0
+	input.modbus.count >= 0
 	input.modbus.start <= address
 	address < input.modbus.start + input.modbus.count
+}
+
+# METADATA
+# title: What the point would become is known
+# description: |
+#   A mask leaves bits as they are when the device applies it. What the whole becomes is judged by the last
+#   value polled, which must be young enough to mean anything.
+known(point) if {
+	point.q != null
+	not is_number(input.modbus.and_mask)
+} else if {
+	point.q != null
+	young(point)
+}
+
+# METADATA
+# title: The last value polled is young enough to mean anything
+young(point) if {
+	point.q_prev != null
+	point.age_ms >= 0
+	point.age_ms <= data.bounds.previous_age_ms
 }

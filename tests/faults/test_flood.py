@@ -80,7 +80,7 @@ def deny(client: Client, end: float) -> int:
 
 
 @pytest.mark.timeout(SECONDS * 2 + 120)
-def test_a_flood_fills_no_journal_and_stops_no_certified_client(tmp_path: Path) -> None:
+def test_invariant_10_a_flood_fills_no_journal_and_stops_no_certified_client(tmp_path: Path) -> None:
     with Site(tmp_path, audit=f"growth_per_minute: {BUDGET}") as site:
         assert site.plant is not None
         site.run()

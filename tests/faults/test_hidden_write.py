@@ -140,7 +140,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "in two segments"])
-def test_through_the_gateway_not_one_byte_of_it_reaches_the_plc(
+def test_invariant_3_not_one_byte_that_hides_in_a_read_reaches_the_plc(
     plc: LibmodbusPlc, tmp_path: Path, cut: bool, component: Callable[[str], str]
 ) -> None:
     with Site(tmp_path, plant_port=plc.port, more="collector: {enabled: false}\n") as site:

@@ -87,7 +87,7 @@ def test_a_list_that_is_stale_within_its_grace_is_told_and_stops_nothing(tmp_pat
         assert {state["crl"] for state in states(site, "window")} == {"stale"}
 
 
-def test_a_list_beyond_its_grace_denies_writes_and_nothing_else(tmp_path: Path) -> None:
+def test_invariant_11_a_list_beyond_its_grace_denies_writes_and_nothing_else(tmp_path: Path) -> None:
     with Site(tmp_path, audit="window: 1s") as site:
         ages(site, 2)
         site.run()
@@ -158,7 +158,9 @@ def test_the_journal_knows_the_time_where_the_state_file_is_lost(tmp_path: Path,
 
 
 @pytest.mark.needs("faketime")
-def test_an_expired_gateway_certificate_alarms_and_polling_goes_on(tmp_path: Path, faketime: str) -> None:
+def test_invariant_11_an_expired_gateway_certificate_alarms_and_polling_goes_on(
+    tmp_path: Path, faketime: str
+) -> None:
     with Site(tmp_path, gateway_days=20) as site:
         site.run()
         site.end()

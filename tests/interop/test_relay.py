@@ -237,7 +237,7 @@ async def test_a_faulty_answer_never_poisons_a_later_one(
             assert await client.ask(read(tid, tid)) == value(tid)
 
 
-async def test_a_write_without_answer_is_0b_and_is_sent_once() -> None:
+async def test_invariant_6_a_write_without_answer_is_0b_and_is_sent_once() -> None:
     async def silent(plant: ScriptedPlant, request: bytes, reply: Reply) -> None:
         plant.device.answer(request)
 
@@ -259,7 +259,7 @@ async def test_a_plant_that_is_not_there_is_0a() -> None:
         assert bench.stage.story[-1] == "outcome not_sent"
 
 
-async def test_the_queue_has_a_bound_and_answers_06_beyond_it() -> None:
+async def test_invariant_9_the_queue_has_a_bound_and_answers_06_beyond_it() -> None:
     async def silent(plant: ScriptedPlant, request: bytes, reply: Reply) -> None:
         await asyncio.sleep(60)
 

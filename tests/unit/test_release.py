@@ -39,7 +39,7 @@ def test_a_good_value_goes_as_it_is() -> None:
     ("release", "zone"),
     [("it", "plant"), ("plant", "it"), ("none", "it"), (UNRELEASED, UNRELEASED), ("", "it"), ("it", "")],
 )
-def test_another_release_class_withholds_the_tag_itself(release: str, zone: str) -> None:
+def test_invariant_8_another_release_class_withholds_the_tag_itself(release: str, zone: str) -> None:
     vetted = vet(sample(1.0), tag("level", release=release), zone, NOW)
     assert isinstance(vetted, Withheld)
     assert (vetted.reasons, vetted.instead) == (("release",), None)

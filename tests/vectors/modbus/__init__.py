@@ -2,8 +2,9 @@
 
 A vector of direction `request` says what becomes of it: `operations` (in the words of policy),
 `illegal = [why, finding]`, or `unsupported = [name, finding]` where it is never forwarded (no finding: "").
-One of direction `answer` says which request it answers (`to`) and what becomes of it: `data`, `exception` or `wrong`. Names begin with `good`, `malformed` or `limit`. In `hex`, spaces part the
-fields that the file's head names, and `00*246` is that byte so many times.
+One of direction `answer` says which request it answers (`to`) and what becomes of it: `data`, `exception` or
+`wrong`. Names begin with `good`, `malformed` or `limit`. In `hex`, spaces part the fields that the file's
+head names, and `00*246` is that byte so many times.
 """
 
 import tomllib

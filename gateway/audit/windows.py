@@ -308,7 +308,16 @@ class Windows:
             entry.dirty = False
             if entry.generation != generation:
                 self._describe(entry, out)
-            out += pack(b"C", entry.number, *entry.count())
+            out += pack(
+                b"C",
+                entry.number,
+                entry.asked,
+                entry.answers,
+                entry.lost,
+                entry.first_ns,
+                entry.last_ns,
+                entry.digest,
+            )  # as `count` says; one call less, because this is done for nearly every read
         self._move(out)
         for row in closed:
             out += row

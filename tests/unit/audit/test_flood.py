@@ -92,8 +92,9 @@ def test_the_journal_grows_within_its_budget_and_every_denial_is_accounted_for(t
                     source="1.2.3.4",
                 )
                 await asyncio.sleep(0)
-                while journal.status()["queue"]:  # the clock runs ahead of a real disk, which is no stall
-                    await asyncio.sleep(0.001)  # noqa: ASYNC110
+                # The clock runs ahead of a real disk, which is no stall of the disk.
+                while journal.status()["queue"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
         clock.forward(61)
         await journal.stop()
         assert journal._log is not None

@@ -102,7 +102,9 @@ def beyond(area: Area, asset: str, writable: dict[str, Any]) -> Excess:
                     _within(first, last, each["files"]) and _within(low, high, each["records"])
                     for each in allowed
                 ):
-                    what = f"records {low}-{high} of files {first}-{last} of {asset} are beyond bounds.writable"
+                    what = (
+                        f"records {low}-{high} of files {first}-{last} of {asset} are beyond bounds.writable"
+                    )
                     yield ("files", at), what, f"stay within {json.dumps(allowed)}, or widen the bounds"
 
 

@@ -152,10 +152,13 @@ class Cache:
         return None if entry is None or mono_ns >= entry[1] else entry[0]
 
     def put(self, place: int, decision: Decision, mono_ns: int) -> None:
-        """Share an evaluated decision. What was not evaluated is not shared."""
+        """Share an evaluated decision, without its question: whoever shares it asked another one.
+
+        What was not evaluated is not shared.
+        """
         if decision.origin is not Origin.EVALUATED:
             return
-        shared = msgspec.structs.replace(decision, origin=Origin.CACHED)
+        shared = msgspec.structs.replace(decision, origin=Origin.CACHED, question=b"")
         self._table.pop(place, None)
         if len(self._table) >= self._most:
             del self._table[next(iter(self._table))]

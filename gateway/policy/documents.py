@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from gateway import shipped
 from gateway.model.errors import Fault
+from gateway.policy import areas
+from gateway.policy.areas import Excess
 from gateway.policy.bundle import Bundle
 
 WRITING = frozenset({"write", "call"})
@@ -58,9 +60,6 @@ def write_granted_assets(bundle: Bundle) -> dict[str, list[str]]:
     return granted
 
 
-Excess = Iterator[tuple[tuple[str | int, ...], str, str]]
-
-
 def _excess(grant: Grant, data: dict[str, Any]) -> Excess:
     assets, bounds, windows = data["assets"], data["bounds"], data.get("windows", {})
     for place, asset in enumerate(grant.get("assets", ())):
@@ -71,12 +70,32 @@ def _excess(grant: Grant, data: dict[str, Any]) -> Excess:
             yield ("windows", place), f"{window} is not defined", "add it to windows"
     for tag, limit in grant.get("limits", {}).items():
         yield from _limit(tag, limit, bounds["limits"].get(tag))
-    if not WRITING.intersection(grant["actions"]):
+    yield from _nobody(grant)
+    misfit = False
+    for place, area in enumerate(grant.get("modbus", ())):
+        for path, what, mend in areas.misfits(area):
+            misfit = True
+            yield ("modbus", place, *path), what, mend
+    if misfit or not WRITING.intersection(grant["actions"]):
         return
     for place, asset in enumerate(grant.get("assets", ())):
         if assets.get(asset, {}).get("kind") == "safety":
             yield ("assets", place), f"{asset} is a safety system, which is read only", "remove the write"
-    yield from _addresses(grant, bounds["writable"])
+    for place, area in enumerate(grant.get("modbus", ())):
+        for asset in grant.get("assets", ()):
+            for path, what, mend in areas.beyond(area, asset, bounds["writable"]):
+                yield ("modbus", place, *path), what, mend
+
+
+def _nobody(grant: Grant) -> Excess:
+    """Who comes without TLS is nobody on any listener: the grant must say which it means."""
+    kinds = grant.get("subject_kinds", [])
+    if "nobody" in kinds:
+        path = ("subject_kinds", kinds.index("nobody"))
+        if "listeners" not in grant:
+            yield path, "gives nobody the same on every listener", "name the listeners"
+        if "admin" in grant["actions"]:
+            yield path, "lets nobody act on the gateway", "remove admin"
 
 
 def _limit(tag: str, limit: dict[str, int], bound: dict[str, int] | None) -> Excess:
@@ -90,19 +109,6 @@ def _limit(tag: str, limit: dict[str, int], bound: dict[str, int] | None) -> Exc
     step = bound.get("max_delta")
     if step is not None and limit.get("max_delta", step + 1) > step:
         yield path, f"{tag}: max_delta beyond bounds.limits", f"give one of at most {step}"
-
-
-def _addresses(grant: Grant, writable: dict[str, Any]) -> Excess:
-    for place, area in enumerate(grant.get("modbus", ())):
-        for at, (first, last) in enumerate(area["ranges"]):
-            path = ("modbus", place, "ranges", at)
-            if first > last:
-                yield path, "the range ends before it begins", "write [first, last]"
-            for asset in grant.get("assets", ()):
-                allowed = writable.get(asset, {}).get(area["table"], [])
-                if not any(low <= first and last <= high for low, high in allowed):
-                    what = f"{area['table']} {first}-{last} of {asset} is beyond bounds.writable"
-                    yield path, what, f"stay within {json.dumps(allowed)}, or widen the bounds"
 
 
 def _windows(bundle: Bundle) -> Iterator[Fault]:

@@ -44,6 +44,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     "The input paths that any rule can read, shortest first, none within another."
     readers: dict[Path, str]
     "Path -> file and line of the first rule that reads it."
+    warnings: tuple[Fault, ...] = ()
+    "What its own tests find that holds nothing up (`decider.prepare`)."
 
 
 def load(bundle: Bundle) -> Policy:

@@ -89,6 +89,57 @@ test_neighbouring_ranges_are_not_one if {
 	codes(decision) == {"grant.addresses"}
 }
 
+nobody := object.union(question, {
+	"subject": {
+		"id": "anonymous:legacy",
+		"kind": "nobody",
+		"auth": "none",
+		"roles": ["operator"],
+		"role_state": "absent",
+		"on_behalf_of": null,
+	},
+	"conn": {"zone": "plant", "listener": "legacy"},
+})
+
+legacy := object.union(object.remove(grant, {"subjects"}), {"subject_kinds": ["nobody"], "listeners": ["legacy"]})
+
+test_nobody_is_granted_by_listener if {
+	decision := data.dmz.decision with input as nobody with data.grants as [legacy]
+	decision.allow
+}
+
+test_nobody_on_another_listener if {
+	other := object.union(legacy, {"listeners": ["modbus-north"]})
+	decision := data.dmz.decision with input as nobody with data.grants as [other]
+	codes(decision) == {"guardrail.nobody", "grant.listener"}
+}
+
+test_a_grant_to_everybody_on_the_listener_is_none_to_nobody if {
+	everybody := object.union(object.remove(legacy, {"subject_kinds"}), {"subjects": ["anonymous:legacy"]})
+	decision := data.dmz.decision with input as nobody with data.grants as [everybody]
+	codes(decision) == {"guardrail.nobody"}
+}
+
+test_a_grant_on_every_listener_is_none_to_nobody if {
+	everywhere := object.remove(legacy, {"listeners"})
+	decision := data.dmz.decision with input as nobody with data.grants as [everywhere]
+	codes(decision) == {"guardrail.nobody"}
+}
+
+test_no_role_counts_for_nobody if {
+	roles := object.union(object.remove(legacy, {"subject_kinds"}), {"roles": ["operator"]})
+	bound := {"anonymous:legacy": ["operator"]}
+	decision := data.dmz.decision with input as nobody with data.grants as [roles] with data.role_bindings as bound
+	codes(decision) == {"guardrail.nobody", "grant.none"}
+}
+
+test_nobody_acts_on_no_gateway if {
+	asked := object.union(nobody, {"op": {"protocol": "modbus", "action": "admin", "kind": "control.reload"}})
+	admin := object.union(legacy, {"actions": ["admin"]})
+	decision := data.dmz.decision with input as asked with data.grants as [admin]
+	codes(decision) == {"guardrail.nobody"}
+}
+
 test_empty_lists_mean_no if {
 	every name in ["actions", "protocols", "assets", "subjects", "modbus", "windows", "modes", "listeners"] {
 		narrowed := object.union(grant, {name: []})

@@ -8,6 +8,7 @@
 | reload-16   | the same pace at 16 connections with a policy reload in the window               |
 | defaults-64 | mixed-64 to assets that allow one connection and one request in flight           |
 | writes-64   | writes only, 64 in flight: each is durable in the journal before the plant sees it |
+| plain-N     | reads-N without TLS, one connection and one request in flight to each device      |
 | idle-1000   | memory of a thousand connections that ask nothing                                |
 
 Every answer of every run is judged by the load generator, and when a subject has been stopped the plant's own
@@ -24,16 +25,20 @@ from msgspec import Struct
 
 from bench import subjects
 from bench.certificates import Pki
+from bench.figures import closed_rows, paced_rows, reload_rows, write_rows
+from bench.modbus_proxy import modbus_proxy
 from bench.programs import BenchError, Cores, Load, Plant, Result, Where
 from bench.report import Row, compare
 from bench.site import DEFAULT, WIDE, Links, Site
+from gateway.config.settings import Security
 
 PEER = "haproxy"
+"Beside whom the gateway is measured with TLS."
+PLAIN_PEER = "modbus-proxy"
+"Beside whom it is measured without."
 GATEWAY = "gateway"
 DIRECT = "direct"
-BENCHES = ("reads", "mixed", "paced", "reload", "defaults", "writes", "idle")
-BUSY = 0.95
-"Requests a second mean something only where the subject's core was at least this busy."
+BENCHES = ("reads", "mixed", "paced", "reload", "defaults", "plain", "writes", "idle")
 IDLE = 1000
 BUSY_ANSWERS = frozenset({"exception_06"})
 """What a client may get around a policy reload: a permit dies with its bundle (guard/permit.py), so a request
@@ -46,10 +51,20 @@ class Options(Struct, frozen=True, kw_only=True):
     seconds: float = 10.0
     warmup: float = 1.0
     connections: tuple[int, ...] = (1, 16, 64)
-    only: tuple[str, ...] = ("reads", "mixed", "paced", "reload", "defaults", "writes")
-    subjects: tuple[str, ...] = (PEER, GATEWAY)
+    only: tuple[str, ...] = BENCHES
+    subjects: tuple[str, ...] = (PEER, PLAIN_PEER, GATEWAY)
     assets: int = 200
     reloads: int = 1
+
+    @property
+    def secured(self) -> tuple[str, ...]:
+        """Who is measured with TLS."""
+        return tuple(subject for subject in self.subjects if subject != PLAIN_PEER)
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """Who is measured without."""
+        return tuple(subject for subject in self.subjects if subject != PEER)
 
 
 class Running:
@@ -140,31 +155,40 @@ class Bench:
         only, options = self._options.only, self._options
         if "reads" in only:
             for n, results in self._closed("reads", writes=0.0, reloads=0).items():
-                yield _closed_rows(f"reads-{n}", results, 0)
+                yield closed_rows(f"reads-{n}", results, PEER)
         rates: dict[int, float] = {}
         if {"mixed", "paced", "reload"} & set(only):
             for n, results in self._closed("mixed", writes=0.01, reloads=options.reloads).items():
                 rates[n] = min(r.requests / r.seconds for r in results.values()) / 2
-                yield _closed_rows(f"mixed-{n}", results, options.reloads)
+                yield closed_rows(f"mixed-{n}", results, PEER, options.reloads)
         if "paced" in only:
             yield from self._paced(rates)
         if "reload" in only and GATEWAY in options.subjects:
             yield self._reload(rates)
         if "defaults" in only:
-            yield _closed_rows("defaults-64", self._each("defaults-64", links=DEFAULT), 0)
+            yield closed_rows("defaults-64", self._each("defaults-64", links=DEFAULT), PEER)
+        if "plain" in only:
+            yield from self._plain()
         if "writes" in only and GATEWAY in options.subjects:
             with self.up(GATEWAY) as running:
-                yield _write_rows(self._noted(running, "writes-64", connections=64, writes=1.0))
+                result = self._noted(running, "writes-64", connections=64, writes=1.0)
+                yield write_rows("writes-64", GATEWAY, result)
         if "idle" in only:
             held = {}
-            for subject in options.subjects:
+            for subject in options.secured:
                 with self.up(subject) as running:
                     self._say(f"{subject}: idle-{IDLE}")
                     held[subject] = running.hold(IDLE)
             yield compare(f"idle-{IDLE}", "memory_per_connection", "KiB", held, PEER)
 
     @contextmanager
-    def up(self, subject: str, links: Links = WIDE, wrapper: tuple[str, ...] = ()) -> Iterator[Running]:
+    def up(
+        self,
+        subject: str,
+        links: Links = WIDE,
+        wrapper: tuple[str, ...] = (),
+        security: Security = Security.MUTUAL,
+    ) -> Iterator[Running]:
         """Start a plant and a subject before it; stop both, and compare what was sent with what arrived."""
         self._sessions += 1
         folder = self._folder / f"{self._sessions:02}-{subject}"
@@ -180,14 +204,19 @@ class Bench:
                     plant=plant.port,
                     assets=self._options.assets,
                     links=links,
+                    security=security,
                 )
                 with subjects.gateway(folder, site, port, self._cores, wrapper) as where:
                     yield (running := Running(subject, where, site, self._load, self._options))
             elif subject == PEER:
                 with subjects.haproxy(folder, self._pki, self._cores, plant.port) as where:
                     yield (running := Running(subject, where, None, self._load, self._options))
+            elif subject == PLAIN_PEER:
+                devices = max(self._options.connections)
+                with modbus_proxy(folder, self._cores, plant.port, devices) as where:
+                    yield (running := Running(subject, where, None, self._load, self._options))
             else:
-                where = Where(plant.port, tls=False)
+                where = Where((plant.port,), tls=False)
                 yield (running := Running(subject, where, None, self._load, self._options))
         finally:
             seen = plant.stop()
@@ -215,7 +244,7 @@ class Bench:
     def _closed(self, bench: str, *, writes: float, reloads: int) -> dict[int, dict[str, Result]]:
         """Closed loops at each number of connections, on each subject."""
         cells: dict[int, dict[str, Result]] = {n: {} for n in self._options.connections}
-        for subject in self._options.subjects:
+        for subject in self._options.secured:
             with self.up(subject) as running:
                 for n, results in cells.items():
                     results[subject] = self._noted(
@@ -223,95 +252,40 @@ class Bench:
                     )
         return cells
 
+    def _plain(self) -> Iterator[list[Row]]:
+        """Reads without TLS; the gateway's assets allow what modbus-proxy does with a device."""
+        cells: dict[int, dict[str, Result]] = {n: {} for n in self._options.connections}
+        for subject in self._options.plain:
+            with self.up(subject, DEFAULT, security=Security.NONE) as running:
+                for n, results in cells.items():
+                    results[subject] = self._noted(running, f"plain-{n}", connections=n, writes=0.0)
+        for n, results in cells.items():
+            yield closed_rows(f"plain-{n}", results, PLAIN_PEER)
+
     def _each(self, bench: str, links: Links) -> dict[str, Result]:
         """64 connections, the mix, on each subject."""
         results = {}
-        for subject in self._options.subjects:
+        for subject in self._options.secured:
             with self.up(subject, links) as running:
                 results[subject] = self._noted(running, bench, connections=64)
         return results
 
     def _paced(self, rates: dict[int, float]) -> Iterator[list[Row]]:
-        everyone = (*self._options.subjects, DIRECT)
+        everyone = (*self._options.secured, DIRECT)
         cells: dict[int, dict[str, Result]] = {n: {} for n in rates}
         for subject in everyone:
             with self.up(subject) as running:
                 for n, rate in rates.items():
                     cells[n][subject] = self._noted(running, f"paced-{n}", connections=n, rate=rate)
         for n, results in cells.items():
-            yield _paced_rows(f"paced-{n}", results)
+            yield paced_rows(f"paced-{n}", results, PEER, DIRECT)
 
     def _reload(self, rates: dict[int, float]) -> list[Row]:
         n = 16 if 16 in rates else max(rates)
         bench = f"reload-{n}"
         with self.up(GATEWAY) as running:
             result = self._noted(running, bench, connections=n, rate=rates[n], reloads=1)
-        assert result.latency_us is not None
-        return [
-            Row(bench, GATEWAY, "p50", result.latency_us.p50, "us"),
-            Row(bench, GATEWAY, "p99", result.latency_us.p99, "us"),
-            Row(bench, GATEWAY, "longest", result.latency_us.max, "us"),
-        ]
-
-
-def _cpu_us(result: Result) -> float:
-    return result.cpu_s / result.requests * 1e6
-
-
-def _steady_us(result: Result, reloads: int) -> float:
-    """What a request costs before the first reload, from the half seconds that ended before it."""
-    slices = result.slices or []
-    before = slices[: int(len(slices) / (reloads + 1))]
-    requests = sum(s.requests for s in before)
-    return sum(s.cpu_s for s in before) / requests * 1e6 if requests else _cpu_us(result)
-
-
-def _closed_rows(bench: str, results: dict[str, Result], reloads: int) -> list[Row]:
-    busy = {name: r.cpu_s / r.seconds for name, r in results.items()}
-    full = all(share >= BUSY for share in busy.values())
-    latencies = {name: r.latency_us for name, r in results.items() if r.latency_us is not None}
-    steady = {n: _steady_us(r, reloads) for n, r in results.items()} if reloads else {}
-    return [
-        *compare(bench, "cpu_per_request", "us", {n: _cpu_us(r) for n, r in results.items()}, PEER),
-        *compare(bench, "cpu_before_reload", "us", steady, PEER),
-        *compare(bench, "core_busy", "share", busy, PEER, comparable=False),
-        *compare(
-            bench,
-            "requests",
-            "1/s",
-            {n: r.requests / r.seconds for n, r in results.items()},
-            PEER,
-            comparable=full,
-        ),
-        *compare(bench, "p50", "us", {n: p.p50 for n, p in latencies.items()}, PEER),
-        *compare(bench, "p99", "us", {n: p.p99 for n, p in latencies.items()}, PEER),
-    ]
-
-
-def _paced_rows(bench: str, results: dict[str, Result]) -> list[Row]:
-    p50 = {n: r.latency_us.p50 for n, r in results.items() if r.latency_us is not None}
-    p99 = {n: r.latency_us.p99 for n, r in results.items() if r.latency_us is not None}
-    floor = p99.get(DIRECT, 0.0)
-    added = {n: value - floor for n, value in p99.items() if n != DIRECT}
-    rate = {n: r.requests / r.seconds for n, r in results.items()}
-    return [
-        *compare(bench, "requests", "1/s", rate, PEER, comparable=False),
-        *compare(bench, "p50", "us", p50, PEER),
-        *compare(bench, "p99", "us", p99, PEER),
-        *compare(bench, "added_p99", "us", added, PEER),
-    ]
-
-
-def _write_rows(result: Result) -> list[Row]:
-    assert result.write_latency_us is not None
-    bench = "writes-64"
-    return [
-        Row(bench, GATEWAY, "durable_writes", round(result.writes / result.seconds, 1), "1/s"),
-        Row(bench, GATEWAY, "cpu_per_request", round(_cpu_us(result), 3), "us"),
-        Row(bench, GATEWAY, "core_busy", round(result.cpu_s / result.seconds, 3), "share"),
-        Row(bench, GATEWAY, "p50", result.write_latency_us.p50, "us"),
-        Row(bench, GATEWAY, "p99", result.write_latency_us.p99, "us"),
-    ]
+        return reload_rows(bench, GATEWAY, result)
 
 
 def _compare_counts(running: Running, seen: dict[str, int]) -> None:

@@ -82,7 +82,8 @@ class Result(Struct, frozen=True):
 class Where(Struct, frozen=True):
     """How to reach a subject."""
 
-    port: int
+    ports: tuple[int, ...]
+    "On loopback; the load generator's connections take turns."
     tls: bool
     pids: tuple[int, ...] = ()
     "Whose processor time is measured; empty for none."
@@ -159,7 +160,8 @@ class Load:
             f"-key={self._pki.client_key}",
             f"-server-name={SERVER_NAME}",
         ]
-        common = [f"-address=127.0.0.1:{where.port}", f"-assets={self._assets}"]
+        addresses = ",".join(f"127.0.0.1:{port}" for port in where.ports)
+        common = [f"-address={addresses}", f"-assets={self._assets}"]
         return [str(BUILD / "load"), *common, *(secured if where.tls else ["-plain"]), *options]
 
     def run(self, where: Where, *options: str, measuring: Callable[[], None] | None = None) -> Result:

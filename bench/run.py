@@ -1,4 +1,4 @@
-"""`make bench`: what a request costs, beside HAProxy in the same run.
+"""`make bench`: what a request costs, beside HAProxy and modbus-proxy in the same run.
 
 Exit 0: measured, every answer right. 1: the run failed or an answer was wrong. 2: the call is wrong.
 """
@@ -11,11 +11,13 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from bench.measure import BENCHES, GATEWAY, PEER, Bench, Options
+from bench.gates import print_gates
+from bench.measure import BENCHES, GATEWAY, PEER, PLAIN_PEER, Bench, Options
 from bench.profiled import profile
 from bench.programs import BUILD, BenchError, build
 from bench.report import Row, print_json, print_table
 
+SUBJECTS = (PEER, PLAIN_PEER, GATEWAY)
 SMOKE = Options(
     seconds=2.0,
     warmup=0.5,
@@ -61,6 +63,8 @@ def _report(bench: Bench, *, as_json: bool) -> None:
             sys.stdout.flush()
     if not as_json:
         print_table(everything, sys.stdout)
+        print()
+        print_gates(everything, sys.stdout)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smoke", action="store_true", help="a quick look: 2 s, 64 connections, 20 assets")
     parser.add_argument("--seconds", type=float, help="length of each measured window (default 10)")
     parser.add_argument("--connections", help="with commas (default 1,16,64)")
-    parser.add_argument("--only", help=f"benches, with commas: {','.join(BENCHES)} (default all but idle)")
-    parser.add_argument("--subjects", help=f"with commas: {PEER},{GATEWAY} (default both)")
+    parser.add_argument("--only", help=f"benches, with commas: {','.join(BENCHES)} (default all)")
+    parser.add_argument("--subjects", help=f"with commas: {','.join(SUBJECTS)} (default all)")
     parser.add_argument("--assets", type=int, help="1 to 247 (default 200)")
     parser.add_argument("--reloads", type=int, help="policy reloads in each mixed window (default 1)")
     parser.add_argument(
@@ -93,7 +97,7 @@ def _options(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Optio
             options = replace(options, connections=tuple(int(n) for n in args.connections.split(",")))
         except ValueError:
             parser.error("--connections wants numbers with commas")
-    for name, known in (("only", BENCHES), ("subjects", (PEER, GATEWAY))):
+    for name, known in (("only", BENCHES), ("subjects", SUBJECTS)):
         if (given := getattr(args, name)) is not None:
             words = tuple(given.split(","))
             if unknown := set(words) - set(known):

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from bench.certificates import CLIENT, ROLE, Pki
 from bench.programs import ROOT
+from gateway.config.settings import Security
 
 SPACE = "0-999"
 MOST_CONNECTIONS = 2048
@@ -33,21 +34,39 @@ WIDE = Links(4, 16)
 DEFAULT = Links(1, 1)
 "What an asset gets that says nothing."
 
+LISTENER = "modbus"
+_CALLERS: dict[Security, dict[str, Any]] = {
+    Security.MUTUAL: {"roles": [ROLE]},
+    Security.NONE: {"subject_kinds": ["nobody"], "listeners": [LISTENER]},
+}
+"Whom the grants are for: without TLS nobody is identified, and a grant must say so and name the listener."
+
 
 class Site:
     """The files of one gateway."""
 
-    def __init__(self, folder: Path, pki: Pki, *, port: int, plant: int, assets: int, links: Links) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pki: Pki,
+        *,
+        port: int,
+        plant: int,
+        assets: int,
+        links: Links,
+        security: Security = Security.MUTUAL,
+    ) -> None:
         """Write gateway.yaml and the bundle into an empty folder."""
         folder.mkdir(parents=True)
+        self.security = security
         self.config = folder / "gateway.yaml"
         self.data = folder / "data"
         self._bundle = folder / "policies"
         names = [f"plc-{unit}" for unit in range(1, assets + 1)]
-        _policies(self._bundle, names)
+        _policies(self._bundle, names, _CALLERS[security])
         # JSON is YAML 1.2
         self.config.write_bytes(
-            msgspec.json.format(msgspec.json.encode(_config(pki, port, plant, names, links)))
+            msgspec.json.format(msgspec.json.encode(_config(pki, port, plant, names, links, security)))
         )
         self._revisions = itertools.count(1)
 
@@ -58,7 +77,9 @@ class Site:
         fresh.replace(self._bundle / "data" / "windows.yaml")
 
 
-def _config(pki: Pki, port: int, plant: int, names: list[str], links: Links) -> dict[str, Any]:
+def _config(
+    pki: Pki, port: int, plant: int, names: list[str], links: Links, security: Security
+) -> dict[str, Any]:
     return {
         "gateway": {
             "name": "bench",
@@ -70,10 +91,11 @@ def _config(pki: Pki, port: int, plant: int, names: list[str], links: Links) -> 
         "zones": [{"name": "plant", "anchors": str(pki.zone), "crls": [str(pki.crl)]}],
         "listeners": [
             {
-                "name": "modbus",
+                "name": LISTENER,
                 "host": "127.0.0.1",
                 "port": port,
                 "zone": "plant",
+                "tls": security,
                 "most_connections": MOST_CONNECTIONS,
                 "units": {str(unit): name for unit, name in enumerate(names, 1)},
             }
@@ -96,19 +118,19 @@ def _config(pki: Pki, port: int, plant: int, names: list[str], links: Links) -> 
     }
 
 
-def _policies(bundle: Path, names: list[str]) -> None:
+def _policies(bundle: Path, names: list[str], callers: dict[str, Any]) -> None:
     shutil.copytree(ROOT / "policies", bundle, ignore=shutil.ignore_patterns("tests", "site"))
     data = bundle / "data"
     shutil.rmtree(data)
     data.mkdir()
-    for name, document in _data(names).items():
+    for name, document in _data(names, callers).items():
         (data / f"{name}.yaml").write_text(_yaml({name: document}))
 
 
-def _data(names: list[str]) -> dict[str, Any]:
+def _data(names: list[str], callers: dict[str, Any]) -> dict[str, Any]:
     tables = [{"table": t, "ranges": [[0, 999]]} for t in ("coil", "discrete", "input", "holding")]
     setpoint = [{"table": "holding", "ranges": [[0, 0]]}]
-    who = {"roles": [ROLE], "protocols": ["modbus"], "assets": names}
+    who = {**callers, "protocols": ["modbus"], "assets": names}
     return {
         "assets": {name: {"kind": "plc", "zone": "plant"} for name in names},
         "conduits": [{"from": "plant", "to": "plant", "protocols": ["modbus"]}],

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.certificates import Pki
 from bench.programs import BenchError, Cores, Where, end, spawn
 from bench.site import Site
+from gateway.config.settings import Security
 
 READY_S = 60.0
 "How long a subject may take until it listens: two hundred assets, policy compiled, journal opened."
@@ -24,9 +25,16 @@ READY_S = 60.0
 
 def free_port() -> int:
     """A loopback port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Loopback ports nobody listens on, each another."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return tuple(int(probe.getsockname()[1]) for probe in probes)
 
 
 HAPROXY = """\
@@ -66,8 +74,8 @@ def haproxy(folder: Path, pki: Pki, cores: Cores, plant: int) -> Iterator[Where]
     )
     process = spawn([program, "-db", "-f", str(config)], cores.subject, log, stdout=subprocess.DEVNULL)
     try:
-        _wait_until_listening(process, port, log)
-        yield Where(port, tls=True, pids=(process.pid,))
+        wait_until_listening(process, port, log)
+        yield Where((port,), tls=True, pids=(process.pid,))
     finally:
         end(process, "haproxy")
 
@@ -84,15 +92,16 @@ def gateway(
     command = [sys.executable, *wrapper, "-m", "gateway", "run", "-c", str(site.config)]
     process = spawn(command, cores.subject, log, stdout=subprocess.DEVNULL)
     try:
-        _wait_until_listening(process, port, log)
-        yield Where(port, tls=True, pids=(process.pid,))
+        wait_until_listening(process, port, log)
+        yield Where((port,), tls=site.security is Security.MUTUAL, pids=(process.pid,))
         if process.poll() is not None:
             raise BenchError(f"the gateway ended by itself ({_ending(process)}):\n{_tail(log)}")
     finally:
         end(process, "the gateway")
 
 
-def _wait_until_listening(process: subprocess.Popen[str], port: int, log: Path) -> None:
+def wait_until_listening(process: subprocess.Popen[str], port: int, log: Path) -> None:
+    """Until the subject takes connections; BenchError, with what it said, where it does not."""
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -1,4 +1,4 @@
-// Command load asks Modbus requests over mutual TLS and judges every answer.
+// Command load asks Modbus requests, over mutual TLS or without, and judges every answer.
 //
 // It prints one JSON object a line: {"event":"ready"} once all connections stand, {"event":"measuring"} when
 // the window begins, and {"event":"result",...} at the end. Whether errors are fatal is the harness's
@@ -28,7 +28,7 @@ import (
 )
 
 type options struct {
-	address               string
+	addresses             string
 	ca, cert, key, server string
 	plain                 bool
 	connections, assets   int
@@ -42,7 +42,7 @@ type options struct {
 
 func parse() options {
 	var o options
-	flag.StringVar(&o.address, "address", "", "host:port to connect to")
+	flag.StringVar(&o.addresses, "address", "", "host:port to connect to; with commas, connections take turns")
 	flag.StringVar(&o.ca, "ca", "", "PEM file of the anchors that vouch for the server")
 	flag.StringVar(&o.cert, "cert", "", "certificate chain, PEM")
 	flag.StringVar(&o.key, "key", "", "its key, PEM")
@@ -121,16 +121,20 @@ func say(object map[string]any) { check(json.NewEncoder(os.Stdout).Encode(object
 
 // dialAll connects one after the other, no faster than listeners let one address begin handshakes.
 func dialAll(o options) []*client {
-	address, err := net.ResolveTCPAddr("tcp4", o.address)
-	check(err)
+	var addresses []*net.TCPAddr
+	for _, word := range strings.Split(o.addresses, ",") {
+		address, err := net.ResolveTCPAddr("tcp4", word)
+		check(err)
+		addresses = append(addresses, address)
+	}
 	var config *tls.Config
 	if !o.plain {
 		config = configure(o)
 	}
 	clients := make([]*client, 0, o.connections)
-	for range o.connections {
+	for i := range o.connections {
 		next := time.Now().Add(seconds(1 / o.dialRate))
-		c, err := dial(address, config)
+		c, err := dial(addresses[i%len(addresses)], config)
 		if err != nil {
 			log.Fatalf("load: connection %d: %v", len(clients)+1, err)
 		}

@@ -63,8 +63,12 @@ class Live:
             shutil.rmtree(half, ignore_errors=True)
             prepared.bundle.write_to(half)
             half.rename(stored)
-        self.parts.journal.event(RecordKind.POLICY, {"result": "activated", "revision": revision}, now)
+        warnings = [str(warning) for warning in prepared.warnings]
+        note = {"result": "activated", "revision": revision, "warnings": warnings}
+        self.parts.journal.event(RecordKind.POLICY, note, now)
         log.info("policy %s is active", revision[:12])
+        for warning in warnings:
+            log.warning("policy: %s", warning)
 
     def load_trust(self) -> None:
         for name, trust in self.parts.trust.items():

@@ -58,7 +58,7 @@ class _Active(Struct, frozen=True):
 
 
 MOST_WARNINGS = 50
-"Told of one bundle; an emergency brake (`grants: []`) makes one of every row that expects an allow."
+"Told of one bundle. An emergency brake (`grants: []`) makes a warning of every row that expects an allow."
 
 
 def prepare(bundle: Bundle) -> Policy:
@@ -67,16 +67,20 @@ def prepare(bundle: Bundle) -> Policy:
     What comes out denied although a table expects an allow is a warning: taking rights away must always work.
     """
     policy = load(bundle)
-    failed = [result for result in testing.run(policy) if not result.passed]
-    mend = "mend the rule or the test"
-    broken = [Fault(r.where, f"test {r.name} fails: {r.detail}", mend) for r in failed if r.obstacle]
+    results = testing.run(policy)
+    broken = [_fault(result) for result in results if result.obstacle]
     if broken:
         raise PolicyError(broken)
-    warnings = [Fault(r.where, f"test {r.name} fails: {r.detail}", mend) for r in failed[:MOST_WARNINGS]]
-    if len(failed) > MOST_WARNINGS:
-        more = f"{len(failed) - MOST_WARNINGS} more tests find less allowed than they expect"
-        warnings.append(Fault("tests", more, "run dmz-gateway policy test"))
+    missed = [result for result in results if result.missed]
+    warnings = [_fault(result) for result in missed[:MOST_WARNINGS]]
+    if len(missed) > MOST_WARNINGS:
+        what = f"{len(missed) - MOST_WARNINGS} more tests expect what is denied now"
+        warnings.append(Fault("tests", what, "run dmz-gateway policy test"))
     return msgspec.structs.replace(policy, warnings=tuple(warnings))
+
+
+def _fault(result: testing.Result) -> Fault:
+    return Fault(result.where, f"test {result.name} fails: {result.detail}", "mend the rule or the test")
 
 
 class Decider:

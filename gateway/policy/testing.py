@@ -46,6 +46,8 @@ class Result(Struct, frozen=True, kw_only=True):
     """Whether a bundle that fails so must not become active: something is allowed that should not be, a Rego
     test fails, or the engine does. A denial where an allow was expected is none: taking rights away is the
     emergency brake, and no test may hold it."""
+    missed: bool = False
+    "Whether it is denied, although an allow was expected."
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,4 +165,5 @@ def judge(row: Row, decision: Decision, policy: Policy) -> Result:
         passed=not got,
         detail=", ".join(got),
         obstacle=bool(got) and (allowed or any(reason.kind == "engine" for reason in decision.reasons)),
+        missed=case.allow and not allowed,
     )

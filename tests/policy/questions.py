@@ -23,6 +23,7 @@ HMI = "spiffe://demo.example/plant/hmi-1"
 VIEW = "spiffe://demo.example/plant/view-1"
 GATEWAY = "spiffe://demo.example/gateway/gw-1"
 HISTORIAN = "spiffe://demo.example/it/historian-1"
+NOBODY = "anonymous:legacy"
 
 NOW = Now(wall_ns=1_795_400_000_123_456_789, mono_ns=5, trusted=True, judge_ns=1_795_400_000_123_456_789)
 OPEN = Facts(mode="run", freeze=False, crl="fresh", clock="trusted", trusted=True)
@@ -49,6 +50,38 @@ CONDITIONED: list[dict[str, Any]] = [
         "assets": ["meter-1"],
         "modbus": [{"table": "input", "ranges": [[0, 9]]}],
     },
+    {
+        "id": "device",
+        "roles": ["operator"],
+        "actions": ["read", "write", "call"],
+        "protocols": ["modbus"],
+        "assets": ["plc-1"],
+        "modbus": [
+            {"fcs": [7, 17]},
+            {"fcs": [8], "subs": [0, 11]},
+            {"fcs": [43], "meis": [14]},
+            {"fcs": [20, 21], "files": [[1, 4]], "records": [[0, 9], [90, 99]]},
+            {"table": "holding", "ranges": [[0, 0]], "fcs": [24]},
+        ],
+    },
+    {
+        "id": "nobody-reads",
+        "subject_kinds": ["nobody"],
+        "listeners": ["legacy"],
+        "actions": ["read"],
+        "protocols": ["modbus"],
+        "assets": ["plc-1"],
+        "modbus": [{"table": "input", "ranges": [[0, 9]]}],
+    },
+    {
+        "id": "nobody-writes",
+        "subject_kinds": ["nobody"],
+        "listeners": ["legacy"],
+        "actions": ["write"],
+        "protocols": ["modbus"],
+        "assets": ["plc-1"],
+        "modbus": [{"table": "holding", "ranges": [[0, 0]]}],
+    },
 ]
 
 
@@ -61,7 +94,13 @@ def shipped() -> Bundle:
 def conditioned() -> Bundle:
     """The same with grants that use every condition."""
     bundle = shipped()
-    data = {**bundle.data, "grants": [*bundle.data["grants"], *CONDITIONED]}
+    bounds = bundle.data["bounds"]
+    plc = {**bounds["writable"]["plc-1"], "files": [{"files": [[1, 9]], "records": [[0, 99]]}]}
+    data = {
+        **bundle.data,
+        "grants": [*bundle.data["grants"], *CONDITIONED],
+        "bounds": {**bounds, "writable": {"plc-1": plc}},
+    }
     return msgspec.structs.replace(bundle, data=data, revision="0" * 64)
 
 
@@ -119,6 +158,18 @@ def write(start: int = 0, q: int | None = 425, previous: int | None = 400) -> Op
     )
 
 
+def device(fc: int, action: Action = Action.READ, **target: Any) -> Operation:
+    """A function that addresses no table."""
+    return Operation(
+        protocol=Protocol.MODBUS,
+        action=action,
+        kind="modbus.device",
+        asset="plc-1",
+        asset_kind="plc",
+        modbus=ModbusTarget(unit=1, fc=fc, **target),
+    )
+
+
 def publish(topic: str | None = "acme/demo/tank-1/level") -> Operation:
     """A publication of one tag."""
     return Operation(
@@ -148,6 +199,7 @@ def fetch(kind: str = "https.read_tag", asset: str | None = "plc-1") -> Operatio
 def callers() -> list[Caller]:
     """Everybody, and everybody with one thing wrong."""
     gateway, internal = Kind.GATEWAY, Authentication.INTERNAL
+    none, absent = Authentication.NONE, RoleState.ABSENT
     return [
         caller(HMI, "operator"),
         caller(HMI, "viewer"),
@@ -169,6 +221,10 @@ def callers() -> list[Caller]:
         caller(HISTORIAN, zone="it", listener="https", state=RoleState.ABSENT),
         caller(HISTORIAN, "it-reader", zone="plant", listener="https"),
         caller("local:root", kind=Kind.LOCAL, auth=Authentication.CONTROL, zone="local", listener="control"),
+        caller(NOBODY, kind=Kind.NOBODY, auth=none, state=absent, listener="legacy"),
+        caller(NOBODY, kind=Kind.NOBODY, auth=none, state=absent, listener="modbus-north"),
+        caller(NOBODY, kind=Kind.WORKLOAD, auth=none, state=absent, listener="legacy"),
+        caller(HMI, "operator", kind=Kind.NOBODY, listener="legacy"),
     ]
 
 
@@ -184,6 +240,8 @@ def operations(dice: random.Random, many: int) -> list[Operation]:
         fetch(),
         fetch("https.health", None),
         Operation(protocol=Protocol.CONTROL, action=Action.ADMIN, kind="control.reload"),
+        *devices(),
+        _with(write(), fc=22, values=None, and_mask=0xFF00, or_mask=1),
     ]
     found = list(bases)
     while len(found) < many:
@@ -192,6 +250,17 @@ def operations(dice: random.Random, many: int) -> list[Operation]:
             operation = _changed(dice, operation)
         found.append(operation)
     return found
+
+
+def devices() -> list[Operation]:
+    """One of each kind of function that addresses no table."""
+    return [
+        device(7),
+        device(8, Action.CALL, sub=0, values=(1,)),
+        device(43, mei=14, sub=1, start=0),
+        device(20, file=4, record=90, count=10),
+        device(21, Action.WRITE, file=1, record=9, count=1, values=(7,)),
+    ]
 
 
 OWN: dict[str, tuple[Any, ...]] = {
@@ -210,12 +279,15 @@ OWN: dict[str, tuple[Any, ...]] = {
 }
 MODBUS: dict[str, tuple[Any, ...]] = {
     "unit": (0, 1, 2, 255),
-    "fc": (1, 3, 4, 6, 8, 16, 43, 65, 90, 126),
+    "fc": (1, 3, 4, 6, 7, 8, 11, 16, 17, 20, 21, 22, 24, 43, 65, 90, 126),
     "sub": (None, 0, 1, 4, 11),
     "mei": (None, 13, 14),
     "table": (*Table, None),
     "start": (0, 1, 9, 10, 98, 99, 100, 199, 200, 65_535, None),
-    "count": (0, 1, 2, 100, 125, None),
+    "count": (0, 1, 2, 10, 11, 100, 125, None),
+    "file": (None, 0, 1, 4, 5),
+    "record": (None, 0, 9, 10, 89, 90, 99),
+    "and_mask": (None, 0, 0xFF00),
 }
 TOPICS = ("acme/demo/x", "acme/demo/", "acme/demo", "acme/other", "dmz/demo/gw-1/status", None)
 
@@ -235,6 +307,8 @@ def neighbours() -> list[tuple[Caller, Operation, Facts]]:
         fetch("https.health", None),
         _with(read(), fc=8, sub=0),
         _with(read(), fc=43, mei=14),
+        *(operation for operation in devices() if operation.action not in MUTATING),
+        device(8, sub=0),
     ]
     asked = [(who, what, night) for base in bases for what in _one_changed(base) for who in callers()]
     changes: tuple[dict[str, Any], ...] = ({}, {"mode": "off"}, {"windows": ()}, {"trusted": False})

@@ -25,6 +25,7 @@ ONLY_CHANGES = {
     # Read only by rules about writes, calls and admin acts, which are never shared: without them no shared
     # decision can differ. `writes_60s` is null in every question that is shared.
     ("modbus", "unit"),
+    ("modbus", "and_mask"),
     ("target", "kind"),
     ("state", "freeze"),
     ("state", "crl"),
@@ -80,7 +81,7 @@ def test_cached_and_evaluated_never_differ(policy: Policy) -> None:
         hits += decision.origin is Origin.CACHED
         allowed += isinstance(decision, Allowed)
     assert differing == 0
-    assert hits > MANY / 2
+    assert hits > MANY / 3
     assert allowed > 500
     assert decider.stats.errors == 0
 

@@ -17,6 +17,8 @@ from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Action
 from gateway.model.ulid import Ulids
 from gateway.policy import cache as caching
+from gateway.policy import decider as deciding
+from gateway.policy import testing
 from gateway.policy.cache import Cache, Projection
 from gateway.policy.decider import Decider, prepare
 from gateway.policy.engine import Engine
@@ -282,6 +284,23 @@ def test_rights_can_always_be_taken_away(tmp_path: Path) -> None:
     assert decider.revision != before
     assert isinstance(decider.decide(HMI, operation, NOW), Denied), "at once, on the same objects"
     assert isinstance(decider.decide(HMI, write(), NOW, 0), Denied)
+
+
+def test_what_its_tests_miss_is_told_and_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prepared().warnings == ()
+    brake = changed(tmp_path, {"data/grants.yaml": "grants: []\n"})
+    told = prepare(brake).warnings
+    first = "test the operator reads fails: denied, codes ['grant.none'], grants []"
+    assert (told[0].where, told[0].what) == ("tests/demo.yaml:3", first)
+    assert len(told) == sum(row.case.allow for row in testing.rows(prepared())) > 20
+    monkeypatch.setattr(deciding, "MOST_WARNINGS", len(told))
+    assert prepare(brake).warnings == told
+    monkeypatch.setattr(deciding, "MOST_WARNINGS", len(told) - 1)
+    short = prepare(brake).warnings
+    assert short[:-1] == told[:-1]
+    assert short[-1].what == "1 more tests expect what is denied now"
 
 
 def test_a_failing_rego_test_refuses_the_bundle(tmp_path: Path) -> None:

@@ -14,6 +14,13 @@ from tests.unit.policy.bundles import changed
 HEAD = "grants:\n"
 WRITE = "  - {id: g, roles: [operator], actions: [write], protocols: [modbus], assets: [plc-1],\n"
 READ = "  - {id: g, roles: [operator], actions: [read], protocols: [modbus],\n"
+NOBODY = "  - {id: g, subject_kinds: [nobody], actions: [read], protocols: [modbus],\n"
+
+
+def area(text: str) -> str:
+    """A grant with that entry."""
+    return READ + f"     assets: [plc-1], modbus: [{text}]}}\n"
+
 
 GRANTS: list[tuple[str, str, int, str]] = [
     # what, the grant, line of the fault, what it says
@@ -81,6 +88,56 @@ GRANTS: list[tuple[str, str, int, str]] = [
         3,
         "ends before it begins",
     ),
+    ("neither table nor functions", area("{}"), 3, "neither a table nor functions"),
+    ("ranges of nothing", area("{ranges: [[0, 1]]}"), 3, "neither a table nor functions"),
+    ("a table without ranges", area("{table: coil}"), 3, "does not say which `ranges`"),
+    ("ranges without a table", area("{fcs: [7], ranges: [[0, 1]]}"), 3, "`ranges` means nothing"),
+    ("functions of two kinds", area("{fcs: [7, 8], subs: [0]}"), 3, "not of one kind"),
+    ("a table's function without a table", area("{fcs: [3]}"), 3, "not of one kind"),
+    (
+        "a table for a function without",
+        area("{table: coil, ranges: [[0, 1]], fcs: [7]}"),
+        3,
+        "no table",
+    ),
+    (
+        "a table and sub-functions",
+        area("{table: coil, ranges: [[0, 1]], subs: [0]}"),
+        3,
+        "means nothing",
+    ),
+    ("any diagnostic", area("{fcs: [8]}"), 3, "does not say which `subs`"),
+    ("any interface", area("{fcs: [43]}"), 3, "does not say which `meis`"),
+    ("any file", area("{fcs: [20], records: [[0, 1]]}"), 3, "does not say which `files`"),
+    ("any record", area("{fcs: [20], files: [[1, 1]]}"), 3, "does not say which `records`"),
+    ("records upside down", area("{fcs: [20], files: [[1, 1]], records: [[2, 1]]}"), 3, "before it"),
+    ("no functions", area("{fcs: []}"), 3, "non-empty"),
+    ("a program function", area("{fcs: [90]}"), 3, "function 90 is never forwarded"),
+    ("a reserved function", area("{table: coil, ranges: [[0, 1]], fcs: [1, 126]}"), 3, "126 is never"),
+    ("a user's function", area("{fcs: [65]}"), 3, "65 is never forwarded"),
+    ("a restart", area("{fcs: [8], subs: [0, 1]}"), 3, "sub-function 1 of function 8 is never"),
+    ("silence", area("{fcs: [8], subs: [4]}"), 3, "sub-function 4 of function 8 is never"),
+    ("clearing counters", area("{fcs: [8], subs: [10]}"), 3, "sub-function 10 of function 8 is never"),
+    ("CANopen", area("{fcs: [43], meis: [14, 13]}"), 3, "MEI type 13 of function 43 is never"),
+    (
+        "records nobody writes",
+        WRITE + "     modbus: [{fcs: [20, 21], files: [[1, 1]], records: [[0, 9]]}]}\n",
+        3,
+        "records 0-9 of files 1-1 of plc-1 are beyond bounds.writable",
+    ),
+    ("nobody everywhere", NOBODY + "     assets: [plc-1]}\n", 2, "gives nobody the same on every listener"),
+    (
+        "nobody as admin",
+        NOBODY.replace("[read]", "[admin]") + "     listeners: [legacy]}\n",
+        2,
+        "lets nobody act on the gateway",
+    ),
+    (
+        "nobody by name",
+        "  - {id: g, subjects: ['anonymous:legacy'], actions: [read], protocols: [modbus]}\n",
+        2,
+        "does not match",
+    ),
     (
         "twice the same id",
         READ + "     assets: [plc-1]}\n" + READ + "     assets: [plc-1]}\n",
@@ -108,6 +165,61 @@ def test_a_grant_at_its_bounds_is_taken(tmp_path: Path) -> None:
         "     limits: {plc-1.level_sp: {min: 50, max: 950, max_delta: 400}, plc-1.other: {min: 0, max: 9}}}\n"
     )
     assert documents.faults(changed(tmp_path, {"data/grants.yaml": HEAD + text})) == []
+
+
+FILES = """\
+bounds:
+  writes_60s: 1
+  previous_age_ms: 1
+  writable:
+    plc-1:
+      input: [[0, 4]]
+      files:
+        - {files: [[1, 2]], records: [[0, 9]]}
+        - {files: [[3, 3]], records: [[0, 99]]}
+  limits: {}
+"""
+RECORDS: list[tuple[str, str, bool]] = [
+    ("[[1, 2]]", "[[0, 9]]", True),
+    ("[[1, 1], [3, 3]]", "[[0, 4], [5, 9]]", True),
+    ("[[3, 3]]", "[[0, 99]]", True),
+    ("[[1, 2]]", "[[0, 10]]", False),
+    ("[[2, 3]]", "[[0, 9]]", False),
+    ("[[1, 1], [3, 3]]", "[[0, 99]]", False),
+    ("[[4, 4]]", "[[0, 0]]", False),
+]
+
+
+@pytest.mark.parametrize(("files", "records", "taken"), RECORDS)
+def test_written_records_stay_within_bounds(tmp_path: Path, files: str, records: str, taken: bool) -> None:
+    grants = HEAD + WRITE + f"     modbus: [{{fcs: [21], files: {files}, records: {records}}}]}}\n"
+    faults = documents.faults(changed(tmp_path, {"data/grants.yaml": grants, "data/bounds.yaml": FILES}))
+    assert all("beyond bounds.writable" in fault.what for fault in faults)
+    assert (faults == []) is taken
+
+
+def test_a_table_that_overlays_what_is_written_has_bounds_too(tmp_path: Path) -> None:
+    grants = HEAD + WRITE + "     modbus: [{table: input, ranges: [[0, 4]]}]}\n"
+    bundle = changed(tmp_path, {"data/grants.yaml": grants, "data/bounds.yaml": FILES})
+    assert documents.faults(bundle) == []
+
+
+def test_every_kind_of_entry_is_taken(tmp_path: Path) -> None:
+    areas = [
+        "{table: coil, ranges: [[0, 1]]}",
+        "{table: holding, ranges: [[0, 1]], fcs: [3, 23, 24]}",
+        "{fcs: [7, 11, 12, 17]}",
+        "{fcs: [8], subs: [0, 2, 18]}",
+        "{fcs: [43], meis: [14]}",
+        "{fcs: [20, 21], files: [[1, 65535]], records: [[0, 9999]]}",
+    ]
+    grants = HEAD + area(", ".join(areas))
+    assert documents.faults(changed(tmp_path, {"data/grants.yaml": grants})) == []
+
+
+def test_a_grant_to_nobody_names_its_listener(tmp_path: Path) -> None:
+    grants = HEAD + NOBODY + "     listeners: [legacy], assets: [plc-1]}\n"
+    assert documents.faults(changed(tmp_path, {"data/grants.yaml": grants})) == []
 
 
 def test_no_write_on_a_safety_system(tmp_path: Path) -> None:

@@ -148,6 +148,13 @@ FILES: list[tuple[str, str, str, str, str]] = [
         "data/x.yaml:2",
         "gateway's own",
     ),
+    (
+        "data takes the index",
+        "data/x.yaml",
+        "a: 1\ngrant_index: {others: {read: {modbus: [0]}}}\n",
+        "data/x.yaml:2",
+        "gateway's own",
+    ),
     ("a document twice", "data/x.yaml", "a: 1\ngrants: []\n", "data/x.yaml:2", "data/grants.yaml too"),
     ("a key twice", "data/x.yaml", "a:\n  b: 1\n  b: 2\n", "data/x.yaml:3", "duplicate key"),
     ("a key twice in JSON", "data/x.json", '{"a": 1, "a": 2}', "data/x.json:1", "duplicate key"),

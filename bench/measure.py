@@ -9,6 +9,7 @@
 | defaults-64 | mixed-64 to assets that allow one connection and one request in flight           |
 | writes-64   | writes only, 64 in flight: each is durable in the journal before the plant sees it |
 | plain-N     | reads-N without TLS, one connection and one request in flight to each device      |
+| shared-N    | the same, all of them asking one device                                          |
 | idle-1000   | memory of a thousand connections that ask nothing                                |
 
 Every answer of every run is judged by the load generator, and when a subject has been stopped the plant's own
@@ -29,7 +30,7 @@ from bench.figures import closed_rows, paced_rows, reload_rows, write_rows
 from bench.modbus_proxy import modbus_proxy
 from bench.programs import BenchError, Cores, Load, Plant, Result, Where
 from bench.report import Row, compare
-from bench.site import DEFAULT, WIDE, Links, Site
+from bench.site import DEFAULT, Scene, Site
 from gateway.config.settings import Security
 
 PEER = "haproxy"
@@ -38,7 +39,7 @@ PLAIN_PEER = "modbus-proxy"
 "Beside whom it is measured without."
 GATEWAY = "gateway"
 DIRECT = "direct"
-BENCHES = ("reads", "mixed", "paced", "reload", "defaults", "plain", "writes", "idle")
+BENCHES = ("reads", "mixed", "paced", "reload", "defaults", "plain", "shared", "writes", "idle")
 IDLE = 1000
 BUSY_ANSWERS = frozenset({"exception_06"})
 """What a client may get around a policy reload: a permit dies with its bundle (guard/permit.py), so a request
@@ -147,7 +148,7 @@ class Bench:
         self._say = say
         self._cores = Cores.pick()
         self._pki = Pki(folder / "pki")
-        self._load = Load(self._pki, self._cores, options.assets)
+        self._load = Load(self._pki, self._cores)
         self._sessions = 0
 
     def rows(self) -> Iterator[list[Row]]:
@@ -166,9 +167,10 @@ class Bench:
         if "reload" in only and GATEWAY in options.subjects:
             yield self._reload(rates)
         if "defaults" in only:
-            yield closed_rows("defaults-64", self._each("defaults-64", links=DEFAULT), PEER)
-        if "plain" in only:
-            yield from self._plain()
+            yield closed_rows("defaults-64", self._defaults(), PEER)
+        for name, assets in (("plain", options.assets), ("shared", 1)):
+            if name in only:
+                yield from self._plain(name, Scene(assets, DEFAULT, Security.NONE))
         if "writes" in only and GATEWAY in options.subjects:
             with self.up(GATEWAY) as running:
                 result = self._noted(running, "writes-64", connections=64, writes=1.0)
@@ -183,13 +185,10 @@ class Bench:
 
     @contextmanager
     def up(
-        self,
-        subject: str,
-        links: Links = WIDE,
-        wrapper: tuple[str, ...] = (),
-        security: Security = Security.MUTUAL,
+        self, subject: str, scene: Scene | None = None, wrapper: tuple[str, ...] = ()
     ) -> Iterator[Running]:
         """Start a plant and a subject before it; stop both, and compare what was sent with what arrived."""
+        scene = scene or Scene(self._options.assets)
         self._sessions += 1
         folder = self._folder / f"{self._sessions:02}-{subject}"
         plant = Plant(self._cores.load)
@@ -197,26 +196,18 @@ class Bench:
         try:
             if subject == GATEWAY:
                 port = subjects.free_port()
-                site = Site(
-                    folder / "site",
-                    self._pki,
-                    port=port,
-                    plant=plant.port,
-                    assets=self._options.assets,
-                    links=links,
-                    security=security,
-                )
+                site = Site(folder / "site", self._pki, scene, port=port, plant=plant.port)
                 with subjects.gateway(folder, site, port, self._cores, wrapper) as where:
                     yield (running := Running(subject, where, site, self._load, self._options))
             elif subject == PEER:
-                with subjects.haproxy(folder, self._pki, self._cores, plant.port) as where:
+                with subjects.haproxy(folder, self._pki, self._cores, scene, plant.port) as where:
                     yield (running := Running(subject, where, None, self._load, self._options))
             elif subject == PLAIN_PEER:
-                devices = max(self._options.connections)
-                with modbus_proxy(folder, self._cores, plant.port, devices) as where:
+                most = max(self._options.connections)
+                with modbus_proxy(folder, self._cores, scene, plant.port, most) as where:
                     yield (running := Running(subject, where, None, self._load, self._options))
             else:
-                where = Where((plant.port,), tls=False)
+                where = Where((plant.port,), tls=False, assets=scene.assets)
                 yield (running := Running(subject, where, None, self._load, self._options))
         finally:
             seen = plant.stop()
@@ -252,22 +243,22 @@ class Bench:
                     )
         return cells
 
-    def _plain(self) -> Iterator[list[Row]]:
+    def _plain(self, bench: str, scene: Scene) -> Iterator[list[Row]]:
         """Reads without TLS; the gateway's assets allow what modbus-proxy does with a device."""
         cells: dict[int, dict[str, Result]] = {n: {} for n in self._options.connections}
         for subject in self._options.plain:
-            with self.up(subject, DEFAULT, security=Security.NONE) as running:
+            with self.up(subject, scene) as running:
                 for n, results in cells.items():
-                    results[subject] = self._noted(running, f"plain-{n}", connections=n, writes=0.0)
+                    results[subject] = self._noted(running, f"{bench}-{n}", connections=n, writes=0.0)
         for n, results in cells.items():
-            yield closed_rows(f"plain-{n}", results, PLAIN_PEER)
+            yield closed_rows(f"{bench}-{n}", results, PLAIN_PEER)
 
-    def _each(self, bench: str, links: Links) -> dict[str, Result]:
+    def _defaults(self) -> dict[str, Result]:
         """64 connections, the mix, on each subject."""
         results = {}
         for subject in self._options.secured:
-            with self.up(subject, links) as running:
-                results[subject] = self._noted(running, bench, connections=64)
+            with self.up(subject, Scene(self._options.assets, DEFAULT)) as running:
+                results[subject] = self._noted(running, "defaults-64", connections=64)
         return results
 
     def _paced(self, rates: dict[int, float]) -> Iterator[list[Row]]:

@@ -3,7 +3,7 @@
 It holds one connection to each device and puts one request at a time on it; callers of a device wait for
 one another. It takes frames apart as far as their length. Here it gets a device section with a port of its
 own for each of the load generator's connections, all to the same plant, so that no caller ever waits for
-another: the best that one process of it can do.
+another: the best that one process of it can do. Where the scene has one asset, it gets one section.
 
 Its licence is GPL-3.0. It is installed into a virtual environment of its own, by name and hash, when it is
 first measured; it runs as a process of its own, and nothing imports it.
@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from bench.programs import BUILD, BenchError, Cores, Where, end, spawn
+from bench.site import Scene
 from bench.subjects import free_ports, wait_until_listening
 
 REQUIREMENTS = Path(__file__).with_name("requirements-peer.txt")
@@ -46,18 +47,18 @@ def installed() -> Path:
 
 
 @contextmanager
-def modbus_proxy(folder: Path, cores: Cores, plant: int, devices: int) -> Iterator[Where]:
-    """One process with this many device sections, alone on the subject's core."""
+def modbus_proxy(folder: Path, cores: Cores, scene: Scene, plant: int, connections: int) -> Iterator[Where]:
+    """One process, alone on the subject's core, with as many device sections as connections have use for."""
     program = installed()
     folder.mkdir(parents=True, exist_ok=True)
-    ports = free_ports(devices)
+    ports = free_ports(min(connections, scene.assets))
     config, log = folder / "modbus-proxy.json", folder / "modbus-proxy.log"
     config.write_bytes(msgspec.json.encode({"devices": [_device(plant, port) for port in ports]}))
     process = spawn([str(program), "-c", str(config)], cores.subject, log, stdout=subprocess.DEVNULL)
     try:
         for port in ports:
             wait_until_listening(process, port, log)
-        yield Where(ports, tls=False, pids=(process.pid,))
+        yield Where(ports, tls=False, assets=scene.assets, pids=(process.pid,))
     finally:
         end(process, "modbus-proxy")
 

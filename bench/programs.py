@@ -85,6 +85,8 @@ class Where(Struct, frozen=True):
     ports: tuple[int, ...]
     "On loopback; the load generator's connections take turns."
     tls: bool
+    assets: int
+    "Units 1 to this are asked."
     pids: tuple[int, ...] = ()
     "Whose processor time is measured; empty for none."
 
@@ -147,10 +149,9 @@ class Plant:
 class Load:
     """Runs the load generator against one subject after the other."""
 
-    def __init__(self, pki: Pki, cores: Cores, assets: int) -> None:
+    def __init__(self, pki: Pki, cores: Cores) -> None:
         self._pki = pki
         self._core = cores.load
-        self._assets = assets
 
     def command(self, where: Where, *options: str) -> list[str]:
         """Its command line."""
@@ -161,7 +162,7 @@ class Load:
             f"-server-name={SERVER_NAME}",
         ]
         addresses = ",".join(f"127.0.0.1:{port}" for port in where.ports)
-        common = [f"-address={addresses}", f"-assets={self._assets}"]
+        common = [f"-address={addresses}", f"-assets={where.assets}"]
         return [str(BUILD / "load"), *common, *(secured if where.tls else ["-plain"]), *options]
 
     def run(self, where: Where, *options: str, measuring: Callable[[], None] | None = None) -> Result:

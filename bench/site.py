@@ -42,31 +42,30 @@ _CALLERS: dict[Security, dict[str, Any]] = {
 "Whom the grants are for: without TLS nobody is identified, and a grant must say so and name the listener."
 
 
+class Scene(Struct, frozen=True):
+    """What stands behind a subject, and how it is reached."""
+
+    assets: int
+    "Units 1 to this."
+    links: Links = WIDE
+    security: Security = Security.MUTUAL
+
+
 class Site:
     """The files of one gateway."""
 
-    def __init__(
-        self,
-        folder: Path,
-        pki: Pki,
-        *,
-        port: int,
-        plant: int,
-        assets: int,
-        links: Links,
-        security: Security = Security.MUTUAL,
-    ) -> None:
+    def __init__(self, folder: Path, pki: Pki, scene: Scene, *, port: int, plant: int) -> None:
         """Write gateway.yaml and the bundle into an empty folder."""
         folder.mkdir(parents=True)
-        self.security = security
+        self.scene = scene
         self.config = folder / "gateway.yaml"
         self.data = folder / "data"
         self._bundle = folder / "policies"
-        names = [f"plc-{unit}" for unit in range(1, assets + 1)]
-        _policies(self._bundle, names, _CALLERS[security])
+        names = [f"plc-{unit}" for unit in range(1, scene.assets + 1)]
+        _policies(self._bundle, names, _CALLERS[scene.security])
         # JSON is YAML 1.2
         self.config.write_bytes(
-            msgspec.json.format(msgspec.json.encode(_config(pki, port, plant, names, links, security)))
+            msgspec.json.format(msgspec.json.encode(_config(pki, scene, port, plant, names)))
         )
         self._revisions = itertools.count(1)
 
@@ -77,9 +76,7 @@ class Site:
         fresh.replace(self._bundle / "data" / "windows.yaml")
 
 
-def _config(
-    pki: Pki, port: int, plant: int, names: list[str], links: Links, security: Security
-) -> dict[str, Any]:
+def _config(pki: Pki, scene: Scene, port: int, plant: int, names: list[str]) -> dict[str, Any]:
     return {
         "gateway": {
             "name": "bench",
@@ -95,7 +92,7 @@ def _config(
                 "host": "127.0.0.1",
                 "port": port,
                 "zone": "plant",
-                "tls": security,
+                "tls": scene.security,
                 "most_connections": MOST_CONNECTIONS,
                 "units": {str(unit): name for unit, name in enumerate(names, 1)},
             }
@@ -105,8 +102,8 @@ def _config(
                 "name": name,
                 "endpoint": f"127.0.0.1:{plant}",
                 "unit": unit,
-                "connections": links.connections,
-                "in_flight": links.in_flight,
+                "connections": scene.links.connections,
+                "in_flight": scene.links.in_flight,
                 "timeout": "10s",
                 "registers": {table: [SPACE] for table in ("holding", "input", "coil", "discrete")},
             }

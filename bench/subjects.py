@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.certificates import Pki
 from bench.programs import BenchError, Cores, Where, end, spawn
-from bench.site import Site
+from bench.site import Scene, Site
 from gateway.config.settings import Security
 
 READY_S = 60.0
@@ -61,7 +61,7 @@ def haproxy_program() -> str | None:
 
 
 @contextmanager
-def haproxy(folder: Path, pki: Pki, cores: Cores, plant: int) -> Iterator[Where]:
+def haproxy(folder: Path, pki: Pki, cores: Cores, scene: Scene, plant: int) -> Iterator[Where]:
     """HAProxy with one thread, alone on the subject's core."""
     program = haproxy_program()
     if program is None:
@@ -75,7 +75,7 @@ def haproxy(folder: Path, pki: Pki, cores: Cores, plant: int) -> Iterator[Where]
     process = spawn([program, "-db", "-f", str(config)], cores.subject, log, stdout=subprocess.DEVNULL)
     try:
         wait_until_listening(process, port, log)
-        yield Where((port,), tls=True, pids=(process.pid,))
+        yield Where((port,), tls=True, assets=scene.assets, pids=(process.pid,))
     finally:
         end(process, "haproxy")
 
@@ -93,7 +93,9 @@ def gateway(
     process = spawn(command, cores.subject, log, stdout=subprocess.DEVNULL)
     try:
         wait_until_listening(process, port, log)
-        yield Where((port,), tls=site.security is Security.MUTUAL, pids=(process.pid,))
+        yield Where(
+            (port,), tls=site.scene.security is Security.MUTUAL, assets=site.scene.assets, pids=(process.pid,)
+        )
         if process.poll() is not None:
             raise BenchError(f"the gateway ended by itself ({_ending(process)}):\n{_tail(log)}")
     finally:

@@ -307,10 +307,11 @@ def neighbours() -> list[tuple[Caller, Operation, Facts]]:
         fetch("https.health", None),
         _with(read(), fc=8, sub=0),
         _with(read(), fc=43, mei=14),
-        *(operation for operation in devices() if operation.action not in MUTATING),
-        device(8, sub=0),
     ]
     asked = [(who, what, night) for base in bases for what in _one_changed(base) for who in callers()]
+    reads = [operation for operation in devices() if operation.action not in MUTATING]
+    for base in (*reads, device(8, sub=0)):
+        asked += [(who, what, night) for what in _one_changed(base) for who in callers()[:2]]
     changes: tuple[dict[str, Any], ...] = ({}, {"mode": "off"}, {"windows": ()}, {"trusted": False})
     for change in changes:
         now = msgspec.structs.replace(night, **change)

@@ -81,8 +81,18 @@ class Running:
         self.writes = 0
         self.refused = 0
 
-    def run(self, connections: int, *, rate: float = 0.0, writes: float = 0.01, reloads: int = 0) -> Result:
-        """One window; BenchError where an answer was wrong or missing."""
+    def run(
+        self,
+        connections: int,
+        *,
+        rate: float = 0.0,
+        writes: float = 0.01,
+        reloads: int = 0,
+        measuring: Callable[[], None] | None = None,
+    ) -> Result:
+        """One window; BenchError where an answer was wrong or missing. `measuring` is called when it begins,
+        in place of policy reloads.
+        """
         if self._site is None:
             reloads = 0
         options = self._options
@@ -93,7 +103,7 @@ class Running:
             f"-warmup={options.warmup}",
             f"-rate={rate}",
             f"-writes={writes}",
-            measuring=self._reloading(reloads) if reloads else None,
+            measuring=self._reloading(reloads) if reloads else measuring,
         )
         self._judge(result, connections * reloads)
         return result

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from bench.gates import print_gates
 from bench.measure import BENCHES, GATEWAY, PEER, PLAIN_PEER, Bench, Options
-from bench.profiled import profile
+from bench.profiled import calls, libraries
 from bench.programs import BUILD, BenchError, build
 from bench.report import Row, print_json, print_table
 
@@ -40,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             bench = Bench(folder, options, _say)
             if args.profile:
-                print(profile(bench, BUILD / "gateway.prof"))
+                print(calls(bench, BUILD / "gateway.prof"))
+            elif args.perf:
+                print(libraries(bench, options.assets, BUILD / "gateway.perf"))
             else:
                 _report(bench, as_json=args.json)
         finally:
@@ -79,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reloads", type=int, help="policy reloads in each mixed window (default 1)")
     parser.add_argument(
         "--profile", action="store_true", help="instead: the gateway under cProfile, mixed-64"
+    )
+    parser.add_argument(
+        "--perf", action="store_true", help="instead: the gateway under perf, reads-64 and plain-64"
     )
     parser.add_argument("--keep", action="store_true", help="keep the run's folder: logs, journal, policy")
     return parser

@@ -7,7 +7,7 @@ BIN := $(CURDIR)/.build/venv/bin
 export PATH := $(BIN):$(CURDIR)/.build/bin:$(PATH)
 SOURCES := gateway tests bench
 
-.PHONY: help demo test check bench torture lock clean environment components
+.PHONY: help demo test check bench torture fuzz lock clean environment components
 
 help:
 	@echo 'make demo [ARGS=--tour]   a simulated plant, a broker and the gateway, to try; Ctrl-C ends it'
@@ -15,6 +15,7 @@ help:
 	@echo 'make check                format, lint, types, import contracts, lock and licences'
 	@echo 'make bench [ARGS=--json]  CPU for each request, beside HAProxy in the same run'
 	@echo 'make torture              the fault tests, 200 rounds instead of 20'
+	@echo 'make fuzz [FUZZ_RUNS=…]   ten million runs over all readers of bytes; crashes go to .build/fuzz/crashes'
 	@echo 'make lock                 pin requirements again from pyproject.toml'
 	@echo 'make clean                remove all that was made'
 
@@ -38,6 +39,9 @@ bench: environment components
 
 torture: environment components
 	TORTURE_ROUNDS=200 $(BIN)/python -m pytest --timeout=3600 tests/faults $(ARGS)
+
+fuzz: environment
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock:
 	.ci/lock

@@ -24,6 +24,7 @@ COMPONENTS: dict[str, str] = {
     "stunnel": "stunnel4",
     "mbpoll": "mbpoll",
     "node": "node",
+    "tshark": "tshark",
 }
 
 

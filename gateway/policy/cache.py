@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model.decision import Decision, Origin
+from gateway.model.decision import Decision, Origin, Reason
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND
 from gateway.model.operation import MUTATING, Operation
@@ -35,6 +35,8 @@ SPREAD_NS = 30 * SECOND // 1024
 "Entries made together grow old apart, over 30 s, so that they are not all evaluated again at once."
 MOST_CALLERS = 4_096
 "Connections remembered by identity; beyond it all are forgotten and recognised anew, at 5 µs each."
+MOST_SAID = 4_096
+"Different reasons and grants kept once for all entries; beyond it they are kept again."
 
 REQUEST = (("op", "id"), ("time", "ns"))
 "What differs in every question. A policy that reads one of these is never answered from the cache."
@@ -100,6 +102,7 @@ class Cache:
         self._operations: dict[int, tuple[int, Operation]] = {}
         self._numbers: dict[bytes, int] = {}
         self._table: dict[int, tuple[Decision, int]] = {}
+        self._said: dict[Any, tuple[tuple[Reason, ...], tuple[str, ...]]] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -154,11 +157,18 @@ class Cache:
     def put(self, place: int, decision: Decision, mono_ns: int) -> None:
         """Share an evaluated decision, without its question: whoever shares it asked another one.
 
-        What was not evaluated is not shared.
+        What was not evaluated is not shared. Few decisions say something of their own, so what they say is
+        kept once.
         """
         if decision.origin is not Origin.EVALUATED:
             return
-        shared = msgspec.structs.replace(decision, origin=Origin.CACHED, question=b"")
+        if len(self._said) >= MOST_SAID:
+            self._said.clear()
+        said = decision.reasons, decision.grants
+        reasons, grants = self._said.setdefault(said, said)
+        shared = msgspec.structs.replace(
+            decision, origin=Origin.CACHED, question=b"", reasons=reasons, grants=grants
+        )
         self._table.pop(place, None)
         if len(self._table) >= self._most:
             del self._table[next(iter(self._table))]

@@ -43,10 +43,11 @@ candidates contains place if {
 #   From the index that the gateway makes of the grants when it loads them (gateway/policy/index.py), so that
 #   a decision costs nothing for grants about something else. It only narrows: every condition is held against
 #   the grant itself. Without an index (`opa test` on the source folders) all grants are looked at.
-places := object.get(data.grant_index.assets, [input.op.action, input.op.protocol, input.target.asset], []) if {
+places := found if {
 	input.target.asset != null
-} else := object.get(data.grant_index.others, [input.op.action, input.op.protocol], []) if {
-	data.grant_index
+	found := object.get(data.grant_index.assets, [input.op.action, input.op.protocol, input.target.asset], [])
+} else := found if {
+	found := object.get(data.grant_index.others, [input.op.action, input.op.protocol], [])
 } else := [place | some place, _ in data.grants]
 
 subject_fits(grant) if {

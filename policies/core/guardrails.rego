@@ -52,18 +52,18 @@ deny contains {
 	"msg": "this function code is never forwarded",
 } if {
 	input.op.protocol == "modbus"
-	not forwardable
+	not forwardable(input.modbus.fc)
 }
 
-forwardable if {
-	input.modbus.fc in {1, 2, 3, 4, 5, 6, 15, 16}
+forwardable(code) if {
+	code in {1, 2, 3, 4, 5, 6, 15, 16}
 } else if {
-	input.modbus.fc in {7, 11, 12, 17, 20, 21, 22, 23, 24}
+	code in {7, 11, 12, 17, 20, 21, 22, 23, 24}
 } else if {
-	input.modbus.fc == 8
+	code == 8
 	input.modbus.sub in {0, 2, 11, 12, 13, 14, 15, 16, 17, 18}
 } else if {
-	input.modbus.fc == 43
+	code == 43
 	input.modbus.mei == 14
 }
 
@@ -128,26 +128,26 @@ deny contains {
 	"code": "guardrail.identity",
 	"msg": "the subject is not of a known form, or not authenticated as its form requires",
 } if {
-	not identified
+	not identified(input.subject.auth)
 }
 
-identified if {
-	input.subject.auth == "mtls"
+identified(auth) if {
+	auth == "mtls"
 	input.subject.kind in {"workload", "person", "gateway"}
 	input.op.protocol != "control"
 	some form in ["spiffe://", "urn:", "x509:"]
 	startswith(input.subject.id, form)
 } else if {
-	input.subject.auth == "internal"
+	auth == "internal"
 	input.subject.kind == "gateway"
 	startswith(input.subject.id, "spiffe://")
 } else if {
-	input.subject.auth == "control"
+	auth == "control"
 	input.subject.kind == "local"
 	input.op.protocol == "control"
 	startswith(input.subject.id, "local:")
 } else if {
-	input.subject.auth == "none"
+	auth == "none"
 	input.subject.kind == "nobody"
 	input.op.protocol == "modbus"
 	input.subject.id == concat("", ["anonymous:", input.conn.listener])
@@ -237,12 +237,13 @@ deny contains {
 	"msg": "the subject has used up its writes to this asset for the last 60 seconds (bounds.writes_60s)",
 } if {
 	data.dmz.lib.changes
-	not within_budget
+	not within_budget(input.state.writes_60s)
 }
 
-within_budget if {
-	input.state.writes_60s >= 0
-	input.state.writes_60s < data.bounds.writes_60s
+# Null, a count that nobody knows, is below every number.
+within_budget(writes) if {
+	writes >= 0
+	writes < data.bounds.writes_60s
 }
 
 # METADATA

@@ -94,6 +94,25 @@ def test_shared_with_everybody_that_policy_cannot_tell_apart() -> None:
     assert decider.stats.evaluated == 1
 
 
+def test_what_many_decisions_say_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "MOST_SAID", 2)
+    decider = ready()
+    nobody = caller("spiffe://demo.example/plant/nobody")
+    for start in range(3):
+        for who in (HMI, nobody, caller("spiffe://demo.example/plant/view-1", "viewer")):
+            decider.decide(who, read(start), NOW)
+    assert decider._active is not None
+    assert len(decider._active.cache._said) <= 2
+    monkeypatch.undo()
+    decider = ready()
+    for start in (0, 1):
+        decider.decide(HMI, read(start), NOW)
+    one, other = (decider.decide(HMI, read(start), NOW) for start in (0, 1))
+    assert one.evaluation != other.evaluation
+    assert one.reasons is other.reasons
+    assert one.grants is other.grants
+
+
 def test_denials_are_shared_too() -> None:
     decider = ready()
     nobody = caller("spiffe://demo.example/plant/nobody")

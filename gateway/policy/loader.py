@@ -12,6 +12,8 @@ somebody else, an import alias. The rules below refuse the forms that can; each 
 5  no clock, dice, network; `with` in tests     11 base and site deny where core looks for it, as a set
 6  `import future.keywords.not` (OPA: else      12 numbers are integers
    `not f(missing)` does not hold)              13 data fits its schema, grants stay within bounds
+                                                14 before a function's `else`, values are certain (regorus:
+                                                   an undefined one ends the call, OPA goes on)
 """
 
 from collections.abc import Iterator
@@ -78,7 +80,7 @@ def load(bundle: Bundle) -> Policy:
 
 
 def _module(module: Module, known: Known) -> Iterator[Fault]:
-    """Rules 2 and 4 to 12 for one module."""
+    """Rules 2, 4 to 12 and 14 for one module."""
     yield from _package(module)
     yield from _imports(module)
     if not module.tests:
@@ -88,6 +90,10 @@ def _module(module: Module, known: Known) -> Iterator[Fault]:
         yield Fault(
             f"{module.name}:{line}", "a number that is no integer", "compare quanta, which are integers"
         )
+    for name, line in module.elses:
+        if not name or (*module.package, name) in known.rules:
+            what = "an `else` behind a value that can be undefined, which regorus never comes to"
+            yield Fault(f"{module.name}:{line}", what, "bind the value in the body: `:= x if { x := … }`")
     for name, line in module.shadows:
         if name in ("input", "data"):
             yield Fault(f"{module.name}:{line}", f"a variable hides `{name}`", "choose another name")

@@ -20,6 +20,7 @@ Path = tuple[str, ...]
 MOST_REMEMBERED = 256
 "Modules kept parsed, so that a reload after a change of data parses none of them again."
 
+_CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 _PLACE = re.compile(r"--> (?P<file>.*?):(?P<line>\d+):\d+")
 _ERROR = re.compile(r"^error: (?P<what>.*)", re.MULTILINE | re.DOTALL)
 
@@ -79,6 +80,9 @@ class Module(Struct, frozen=True, kw_only=True):
     "Names of variables that are declared by `every` and `some x`, with their lines."
     floats: tuple[int, ...]
     "Lines with a number that is not an integer."
+    elses: tuple[tuple[str, int], ...]
+    """Values of functions that an `else` follows and that are no constants: a name, or empty for anything
+    else, with their lines."""
 
     @property
     def tests(self) -> bool:
@@ -117,6 +121,7 @@ class _Reader:
         self._withs: list[int] = []
         self._shadows: list[tuple[str, int]] = []
         self._floats: list[int] = []
+        self._elses: list[tuple[str, int]] = []
 
     def module(self, tree: dict[str, Any]) -> Module:
         package, _ = _static(tree["package"]["refr"])
@@ -133,6 +138,7 @@ class _Reader:
             withs=tuple(self._withs),
             shadows=tuple(self._shadows),
             floats=tuple(self._floats),
+            elses=tuple(self._elses),
         )
 
     def _rule(self, package: Path, rule: dict[str, Any]) -> Rule:
@@ -147,6 +153,8 @@ class _Reader:
             kind, head = {"Compr": "value", "Set": "set", "Func": "function"}[shape], inner["refr"]
             parameters = inner.get("args") or []
             self._walk([inner.get("args"), inner.get("key"), inner.get("assign"), body["bodies"]])
+            if shape == "Func":
+                self._before_else(inner.get("assign"), body["bodies"])
         path, indexes = _static(head)
         self._walk(indexes)
         return Rule(
@@ -157,6 +165,15 @@ class _Reader:
             references=tuple(self._references),
             calls=tuple(self._calls),
         )
+
+    def _before_else(self, first: dict[str, Any] | None, bodies: list[dict[str, Any]]) -> None:
+        """The values that an `else` follows: the head's, and those of each `else` but the last."""
+        values = [first, *(body["assign"] for body in bodies[1:])]
+        for value, following in zip(values, bodies[1:], strict=False):
+            if value is not None and following["is_else"]:
+                ((form, node),) = value["value"].items()
+                if form not in _CONSTANTS:
+                    self._elses.append((node["value"] if form == "Var" else "", _line(node)))
 
     def _walk(self, node: Any) -> None:
         if isinstance(node, list):

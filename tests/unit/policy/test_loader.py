@@ -50,6 +50,15 @@ RULES: list[tuple[str, str, int, str]] = [
     ("two forms", "x := 1\n\nx contains 1", 7, "two forms"),
     ("two numbers of arguments", "f(a) if a\n\nf(a, b) if a == b", 7, "two forms"),
     ("needs the decision", "deny contains 1 if data.dmz.allow", 5, "depends on itself"),
+    ("else behind a field", "f(x) := input.conn.tls if x == 1\n\nelse := `a`", 5, "behind a value that can"),
+    ("else behind a call", "f(x) := abs(x) if x == 1\nelse := 2", 5, "behind a value that can"),
+    (
+        "else behind a rule",
+        "r if input.op.kind\n\nf(x) := r if x == 1\nelse := 2",
+        7,
+        "behind a value that can",
+    ),
+    ("else behind an else", "f(x) := 1 if x == 1\nelse := data.assets.a if x == 2\nelse := 3", 6, "behind a"),
     ("deny as a truth value", "deny if data.dmz.lib.acts", 5, "deny is not a set"),
 ]
 
@@ -219,6 +228,9 @@ ALLOWED: list[tuple[str, str, str]] = [
         f"package site.other\n\n{NOT}\ndeny contains 1 if input.op.kind == `x`",
     ),
     ("notes", "site/demo/README.md", "why"),
+    ("else behind constants", SITE, HEAD + "f(x) if x == 1\nelse := 2 if x == 2\nelse := data.assets.a"),
+    ("else behind a bound value", SITE, HEAD + "f(x) := y if {\n\ty := input.conn.tls\n} else := x"),
+    ("else of a rule", SITE, HEAD + "r := input.conn.tls if input.op.kind == `x`\nelse := 2"),
     ("an editor's leavings", "data/grants.yaml~", "grants: []"),
 ]
 

@@ -66,22 +66,24 @@ def every(runs: int) -> int:
 
 
 def minimise(name: str) -> None:
-    """Keep the fewest of the kept and the found inputs that reach what all of them reach; does not return."""
+    """Keep the fewest of the kept and the found inputs that reach what all of them reach."""
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
     unpack(name, found)
     with TemporaryDirectory() as folder:
-        child = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz", name, "--merge-into", folder], cwd=ROOT, check=False
-        )
-        if child.returncode == 0:
-            corpora.keep(name, [path.read_bytes() for path in Path(folder).iterdir()])
+        chosen = Path(folder, "chosen")
+        chosen.mkdir()
+        itself = Path(folder, "itself")  # libFuzzer starts itself again, by the name that it was started by
+        itself.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.fuzz {name} --options "$0" "$@"\n')
+        itself.chmod(0o700)
+        merge = [str(itself), "-merge=1", f"-max_len={TARGETS[name].most}", str(chosen), str(found)]
+        subprocess.run(merge, cwd=ROOT, check=True)
+        corpora.keep(name, [path.read_bytes() for path in chosen.iterdir()])
 
 
-def merge(name: str, into: Path) -> None:
-    """libFuzzer's own way of choosing; does not return."""
-    options = ["-merge=1", f"-max_len={TARGETS[name].most}", str(into), str(FOUND / name)]
-    atheris.Setup([sys.argv[0], *options], TARGETS[name].run)
+def raw(name: str, options: list[str]) -> None:
+    """libFuzzer with options of its own; does not return."""
+    atheris.Setup(options, TARGETS[name].run)
     atheris.Fuzz()
 
 
@@ -94,15 +96,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="0 is another one each time")
     parser.add_argument("--found", type=Path, help="where new inputs go (.build/fuzz/TARGET)")
     parser.add_argument("--keep", action="store_true", help="take what was found into the kept inputs")
-    parser.add_argument("--merge-into", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--options", nargs=argparse.REMAINDER, help="libFuzzer's own, from argv[0] on")
     args = parser.parse_args()
     if args.keep:
         for name in [args.target] if args.target else TARGETS:
             minimise(name)
     elif args.target is None:
         return every(args.runs)
-    elif args.merge_into:
-        merge(args.target, args.merge_into)
+    elif args.options:
+        raw(args.target, args.options)
     else:
         one(args.target, args.runs, args.seconds, args.found or FOUND / args.target, args.seed)
     return 0

@@ -274,13 +274,13 @@ class Target(Struct, frozen=True):
 TARGETS: dict[str, Target] = {
     row.run.__name__: row
     for row in (
-        Target(requests, 0.3, 280),
-        Target(meaning, 0.02, 280),
-        Target(answers, 0.33, 520),
-        Target(framing, 0.1, 600),
+        Target(requests, 0.4, 280),
+        Target(meaning, 0.01, 280),
+        Target(answers, 0.35, 520),
+        Target(framing, 0.04, 400),
         Target(rtu, 0.15, 560),
-        Target(session, 0.05, 600),
-        Target(extensions, 0.03, 1000),
-        Target(certificate, 0.02, 1400),
+        Target(session, 0.03, 600),
+        Target(extensions, 0.01, 1000),
+        Target(certificate, 0.01, 1400),
     )
 }

@@ -6,7 +6,10 @@ Each is read whole and used whole, or refused, recorded, and the old stays in fo
 import asyncio
 import logging
 import shutil
+from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from gateway.app.parts import Parts
 from gateway.app.told import dated
@@ -32,18 +35,38 @@ class Live:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.expiries = Expiries()
+        self._loading = asyncio.Lock()
+        "One reading at a time: a slow one that began earlier must not replace what a later one found."
 
     async def load_policy(self) -> None:
         """Check and test a bundle beside the running gateway; using it is one assignment."""
-        self.use_policy(await asyncio.to_thread(self.prepare_policy))
+        async with self._loading:
+            self.use_policy(await asyncio.to_thread(self.prepare_policy))
 
     def prepare_policy(self) -> Policy | PolicyError | None:
         """The bundle on disk, ready for use; why it is refused; None if it is the active one."""
         try:
             found = bundle.read(self.parts.settings.policy.bundle)
-            return None if found.revision == self.parts.decider.revision else prepare(found)
+            if found.revision == self.parts.decider.revision:
+                return None
+            prepared = prepare(found)
         except PolicyError as error:
             return error
+        self._keep(prepared.bundle)
+        return prepared
+
+    def _keep(self, found: bundle.Bundle) -> None:
+        """Put a copy into the data folder, so that every revision in the journal can be looked at again."""
+        stored = self.parts.folder.sub("bundles") / found.revision
+        half = stored.with_name(f".{found.revision}.new")
+        try:
+            if not stored.exists():
+                shutil.rmtree(half, ignore_errors=True)
+                found.write_to(half)
+                half.rename(stored)
+        except OSError as error:
+            # Rights may have been taken away: that must not wait for a disk.
+            self.parts.alarm(f"bundle {found.revision[:12]} could not be kept: {error}")
 
     def use_policy(self, prepared: Policy | PolicyError | None) -> None:
         """A bundle that is refused is recorded, and the old one stays."""
@@ -54,17 +77,14 @@ class Live:
         self.parts.refused.pop("policy", None)
         if prepared is None:
             return
+        before = self.parts.decider.bundle
+        grants_before = _by(before.data.get("grants", []) if before is not None else [], "id")
         self.parts.decider.adopt(prepared)
         self.parts.journal.rotate_windows(now)
         revision = prepared.bundle.revision
-        stored = self.parts.folder.sub("bundles") / revision
-        if not stored.exists():
-            half = self.parts.folder.sub("bundles") / f".{revision}.new"
-            shutil.rmtree(half, ignore_errors=True)
-            prepared.bundle.write_to(half)
-            half.rename(stored)
+        changes = _changes(grants_before, _by(prepared.bundle.data.get("grants", []), "id"))
         warnings = [str(warning) for warning in prepared.warnings]
-        note = {"result": "activated", "revision": revision, "warnings": warnings}
+        note = {"result": "activated", "revision": revision, "warnings": warnings, "grants": changes}
         self.parts.journal.event(RecordKind.POLICY, note, now)
         log.info("policy %s is active", revision[:12])
         for warning in warnings:
@@ -83,13 +103,18 @@ class Live:
 
     def _recheck(self, zone: str | None = None) -> bool:
         """Look at everybody of a zone (or all) again; False where our own certificate cannot be used now."""
-        for listener in self.parts.listeners:
-            if zone in (None, listener.limits.zone):
-                try:
-                    listener.recheck()
-                except IdentityError as error:
-                    self.parts.refuse("certificates", str(error), RecordKind.CONFIG, self.parts.now())
-                    return False
+        concerned = [each for each in self.parts.listeners if zone in (None, each.limits.zone)]
+        for listener in concerned:  # whoever was revoked goes first, whatever becomes of our own certificates
+            listener.judge()
+        faults = []
+        for listener in concerned:
+            try:
+                listener.renew()
+            except IdentityError as error:
+                faults.append(f"listener {listener.limits.name}: {error}")
+        if faults:
+            self.parts.refuse("certificates", "; ".join(faults), RecordKind.CONFIG, self.parts.now())
+            return False
         self.parts.refused.pop("certificates", None)
         return True
 
@@ -103,6 +128,11 @@ class Live:
             await self.parts.broker.renew()
 
     async def load_tags(self) -> None:
+        """See `_load_tags`; one at a time."""
+        async with self._loading:
+            await self._load_tags()
+
+    async def _load_tags(self) -> None:
         """Tags may change while it runs; every other section needs a restart, and says so."""
         now = self.parts.now()
         try:
@@ -117,18 +147,20 @@ class Live:
                 log.warning("configuration: a change of `%s` needs a restart", section)
         if fresh.tags == self.parts.settings.tags:
             return
+        changes = _changes(_by(self.parts.settings.tags, "name"), _by(fresh.tags, "name"))
         self.parts.settings = _with_tags(self.parts.settings, fresh)
         self.parts.values.replace(fresh.tags, self.parts.settings.assets, now)
         for route in self.parts.routes.values():
             route.place = Place(route.asset, [tag for tag in fresh.tags if tag.asset == route.asset.name])
         self.parts.plan_polls()
         self.parts.journal.rotate_windows(now)
-        self.parts.journal.event(RecordKind.CONFIG, {"what": "tags", "count": len(fresh.tags)}, now)
+        self.parts.journal.event(
+            RecordKind.CONFIG, {"what": "tags", "count": len(fresh.tags), **changes}, now
+        )
 
     def facts(self) -> None:
         """Mode, windows, clock and revocation lists, as policy sees them from now on."""
         now = self.parts.now()
-        self.parts.clock.keep(now)
         section = self.parts.settings.gateway
         active = self.parts.decider.bundle
         definitions = active.data.get("windows", {}) if active is not None else {}
@@ -166,6 +198,27 @@ class Live:
         if self.parts.refused:
             result["refused"] = dict(self.parts.refused)
         return result
+
+
+MOST_TOLD = 50
+"Changes told one by one in a record; the rest is counted."
+
+
+def _by(rows: Iterable[Any], name: str) -> dict[str, Any]:
+    return {str(row[name]): row for row in map(msgspec.to_builtins, rows)}
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """What came, what went, and what is other than before, for the record of a reload."""
+    changed = {
+        name: {"old": old[name], "new": new[name]} for name in old if name in new and old[name] != new[name]
+    }
+    return {
+        "added": sorted(new.keys() - old.keys())[:MOST_TOLD],
+        "removed": sorted(old.keys() - new.keys())[:MOST_TOLD],
+        "changed": dict(sorted(changed.items())[:MOST_TOLD]),
+        "changes": len(new.keys() ^ old.keys()) + len(changed),
+    }
 
 
 def _with_tags(settings: Settings, fresh: Settings) -> Settings:

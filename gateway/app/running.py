@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gateway.app.live import Live
 from gateway.app.parts import Parts
 from gateway.app.told import gauges, status
 from gateway.config.read import read
+from gateway.config.settings import Settings
 from gateway.model.moment import SECOND
 from gateway.ops.control import ControlSocket
 from gateway.ops.folder import DataFolder
@@ -36,9 +38,11 @@ YOUNG = 20_000
 class Gateway:
     """One gateway, running."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, watches: "Watches") -> None:
         self.parts = parts
+        self.watches = watches
         self.live = Live(parts)
+        self._judged_ns = parts.now().mono_ns
         self.live.use_policy(self.live.prepare_policy())
         self.control = ControlSocket(
             parts.folder.control,
@@ -78,7 +82,8 @@ class Gateway:
         if parts.broker is not None:
             parts.tasks.start(parts.broker.run(), "mqtt")
         await self.control.start()
-        parts.tasks.start(self._watch(), "watch")
+        parts.tasks.start(self._every("watching people", self._look_at_people), "watch people")
+        parts.tasks.start(self._every("watching files", self._look_at_files), "watch files")
         gc.collect()
         gc.freeze()  # what lives as long as the gateway is never looked at again: 170 ms less at the worst
         gc.set_threshold(YOUNG, 20, 50)
@@ -110,60 +115,71 @@ class Gateway:
 
     # watching ----------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        settings = self.parts.settings
-        policy = Watch(settings.policy.bundle)
-        certificates = Watch(*self._own_files())
-        tags = Watch(self.parts.path, *self.parts.path.parent.glob("*.yaml"))
-        judged_ns = self.parts.now().mono_ns
+    async def _every(self, what: str, look: Callable[[], Awaitable[None]]) -> None:
+        """Look again and again, whatever a look brings: who does not look does not see who was revoked."""
         while True:
             await asyncio.sleep(WATCH_S)
-            due = self.parts.now().mono_ns - judged_ns > JUDGE_S * SECOND
             try:
-                await self._look(policy, certificates, tags, due)
+                await look()
             except Exception as error:
-                # Whoever does not look does not see who was revoked. So it is told, and looked again.
-                log.exception("watching failed")
-                self.parts.refused["watch"] = repr(error)
-                self.parts.alarm("watching failed")
+                log.exception("%s failed", what)
+                self.parts.refused[what] = repr(error)
+                self.parts.alarm(f"{what} failed: {error!r}")
             else:
-                self.parts.refused.pop("watch", None)
-            if due:
-                judged_ns = self.parts.now().mono_ns
+                self.parts.refused.pop(what, None)
 
-    async def _look(self, policy: Watch, certificates: Watch, tags: Watch, due: bool) -> None:
+    async def _look_at_people(self) -> None:
+        """Trust, time and who is connected. Nothing here waits for anything: a slow policy must not."""
         live, parts = self.live, self.parts
         if any(trust.changed() for trust in parts.trust.values()):
             live.load_trust()
-        if policy.settled():
-            await live.load_policy()
-        if certificates.settled():
-            await live.load_certificates()
-        if tags.settled():
-            await live.load_tags()
         live.facts()
-        live.warn_of_expiry(parts.now())
+        now = parts.now()
+        due = now.mono_ns - self._judged_ns > JUDGE_S * SECOND
         for listener in parts.listeners:
             listener.close_idle()
             if due:
                 listener.judge()
+        if due:
+            self._judged_ns = now.mono_ns
 
-    def _own_files(self) -> list[Path]:
-        own, mqtt = self.parts.settings.gateway, self.parts.settings.north.mqtt
-        files = [own.certificate, own.key]
-        for listener in self.parts.listeners:
-            files += [f for f in (listener.limits.certificate, listener.limits.key) if f is not None]
-        if mqtt is not None:
-            files += [mqtt.anchors, mqtt.certificate, mqtt.key]
-        return files
+    async def _look_at_files(self) -> None:
+        """Policy, our own certificates, tags; and the time last known good is kept."""
+        live, watches = self.live, self.watches
+        if watches.policy.settled():
+            await live.load_policy()
+        if watches.certificates.settled():
+            await live.load_certificates()
+        if watches.tags.settled():
+            await live.load_tags()
+        live.warn_of_expiry(self.parts.now())
+        await asyncio.to_thread(self.parts.clock.keep, self.parts.now())
+
+
+class Watches:
+    """What is looked at. Made before any of it is read, so that no change falls in between."""
+
+    def __init__(self, path: Path) -> None:
+        self.tags = Watch(path, *path.parent.glob("*.yaml"))
+        self.settings = read(path, asset_cost)
+        self.policy = Watch(self.settings.policy.bundle)
+        self.certificates = Watch(*_own_files(self.settings))
+
+
+def _own_files(settings: Settings) -> list[Path]:
+    """Certificates and keys that the gateway shows."""
+    north = settings.north
+    shown = [settings.gateway, *settings.listeners, *(each for each in (north.https, north.mqtt) if each)]
+    files = [file for each in shown for file in (each.certificate, each.key) if file is not None]
+    return [*files, north.mqtt.anchors] if north.mqtt is not None else files
 
 
 def serve(path: Path) -> None:
     """Run a gateway until it is told to stop."""
-    settings = read(path, asset_cost)
+    watches = Watches(path)
 
     async def main() -> None:
-        with DataFolder(settings.gateway.data) as folder:
-            await Gateway(Parts(path, settings, folder)).run()
+        with DataFolder(watches.settings.gateway.data) as folder:
+            await Gateway(Parts(path, watches.settings, folder), watches).run()
 
     uvloop.run(main())

@@ -45,10 +45,10 @@ STALL = 10 * SECOND
 "A disk that neither succeeds nor fails for this long has failed."
 VKEY = "log.vkey"
 "The verifier key beside the log, for convenience; a reviewer keeps a copy elsewhere."
-FLOODS = frozenset({RecordKind.AUTH, RecordKind.FINDING})
-REASON_FIELDS = ("code", "finding", "reason", "result")
+FLOODS = frozenset({RecordKind.AUTH, RecordKind.FINDING, RecordKind.WITHHELD})
+REASON_FIELDS = ("code", "finding", "reason", "reasons", "result")
 "Where a note says what happened: the first that is there makes the flood key."
-TARGET_FIELDS = ("asset", "listener", "target")
+TARGET_FIELDS = ("tag", "asset", "listener", "target")
 
 
 class Settings(Protocol):

@@ -71,6 +71,7 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
     for operation, decision in zip(operations, pending.decisions, strict=True):
         if decision is None:
             decision = await door.engine.ask(caller, operation, now, _writes(operation, caller, door, now))
+            _note(operation, decision, caller, door, now)
         decisions.append(decision)
     if not any(operation.action in MUTATING for operation in operations):
         return _pass_reads(pending.frame, operations, tuple(decisions), caller, door, now)
@@ -80,9 +81,6 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
     allowed, expires = judged
     match await door.journal.intent(caller, operations, allowed, now):
         case Durable() as intent:
-            for operation in operations:
-                if operation.action in MUTATING:
-                    door.writes.note(caller.identity.subject, operation.asset or "", now.mono_ns)
             return Forward(ActPermit(pending.frame, caller, operations, allowed, intent, expires))
         case NotRecorded():
             return Refuse(Why.NOT_RECORDED)
@@ -108,7 +106,15 @@ def decide(operation: Operation, caller: Caller, door: Door, now: Now) -> Decisi
             f"wire.{operation.unreadable}", "wire", "the gateway could not read what this would do"
         )
         return Denied(revision=door.engine.revision, reasons=(reason,), origin=Origin.UNASKED)
-    return door.engine.decide(caller, operation, now, _writes(operation, caller, door, now))
+    decision = door.engine.decide(caller, operation, now, _writes(operation, caller, door, now))
+    _note(operation, decision, caller, door, now)
+    return decision
+
+
+def _note(operation: Operation, decision: Decision | None, caller: Caller, door: Door, now: Now) -> None:
+    """A write counts as soon as it is allowed: those that wait for their record would all pass at once."""
+    if operation.action in MUTATING and isinstance(decision, Allowed):
+        door.writes.note(caller.identity.subject, operation.asset or "", now.mono_ns)
 
 
 def _writes(operation: Operation, caller: Caller, door: Door, now: Now) -> int | None:

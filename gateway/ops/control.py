@@ -122,7 +122,11 @@ class ControlSocket:
             return {
                 "error": f"policy does not allow {identity.subject} to ask for {command}; see audit search"
             }
-        result = await self._commands[command]()
+        try:
+            result = await self._commands[command]()
+        except Exception:
+            settle(verdict.permit, {"status": "failed"}, b"", self._door, self._clock())
+            raise
         settle(
             verdict.permit,
             {"status": "failed" if "error" in result else "ok"},

@@ -257,7 +257,7 @@ class Collector:
             if value is None:
                 batch.append(Reading(tag.name, None, Quality.BAD, "undecodable"))
             else:
-                batch.append(Reading(tag.name, _decimal(value), good, why))
+                batch.append(Reading(tag.name, _decimal(points.rounded(tag, value)), good, why))
         self._values.update(batch, now)
 
     def failed(self, polling: Polling, why: Why) -> None:

@@ -55,6 +55,18 @@ class Subscription:
         self._pending = {tag: None for tag in self._pending if tag in known}
 
 
+class Write:
+    """What the gateway lets somebody write to a tag: until a poll says otherwise, that is its value."""
+
+    __slots__ = ("mono_ns", "q", "under_way")
+
+    def __init__(self) -> None:
+        self.q: int | None = None
+        self.mono_ns = 0
+        self.under_way = 0
+        "Writes decided and not yet settled: while there are any, a poll may be from before them."
+
+
 class Values:
     """Tags and the latest sample of each. Implements `wire.modbus.meaning.LastValues`."""
 
@@ -65,6 +77,8 @@ class Values:
         self.names: tuple[str, ...] = ()
         "All names, sorted: the order of pages."
         self._samples: dict[str, Sample] = {}
+        self._writes: dict[str, Write] = {}
+        "What was last written to a tag, or is about to be; bounded by the tag list."
         self._subscriptions: list[Subscription] = []
         self.replace(tags, assets, now)
 
@@ -74,6 +88,9 @@ class Values:
         self.kinds = {asset.name: asset.kind for asset in assets}
         self.tags = {tag.name: tag for tag in tags}
         self.names = tuple(sorted(self.tags))
+        self._writes = {
+            name: write for name, write in self._writes.items() if before.get(name) == self.tags.get(name)
+        }
         self._samples = {
             name: samples[name] if before.get(name) == tag else _unread(name, now)
             for name, tag in self.tags.items()
@@ -123,11 +140,33 @@ class Values:
         return self.names[bisect_right(self.names, name) :]
 
     def last(self, tag: str) -> tuple[int | None, int] | None:
-        """Last value known of a tag in its resolution, and when it was acquired (monotonic ns)."""
-        sample = self._samples.get(tag)
+        """Last value known of a tag in its resolution, and when it was acquired (monotonic ns).
+
+        A write that we let through counts as soon as it is decided: otherwise a step could be measured
+        against a value that is no more, and two quick steps pass where one of their sum would not.
+        """
+        sample, write = self._samples.get(tag), self._writes.get(tag)
+        if write is not None and (write.under_way or sample is None or write.mono_ns >= sample.mono_ns):
+            return None if write.q is None else (write.q, write.mono_ns)
         if sample is None or sample.value is None:
             return None
         return points.quanta(self.tags[tag], sample.value), sample.mono_ns
+
+    def writing(self, tag: str, q: int, mono_ns: int) -> None:
+        """A write of this value is on its way."""
+        if tag in self.tags:
+            write = self._writes.setdefault(tag, Write())
+            write.q, write.mono_ns = q, mono_ns
+            write.under_way += 1
+
+    def written(self, tag: str, done: bool, mono_ns: int) -> None:
+        """It is over. If it may not have been done, nobody knows the value until the next poll."""
+        write = self._writes.get(tag)
+        if write is not None:
+            write.under_way = max(0, write.under_way - 1)
+            write.mono_ns = mono_ns
+            if not done:
+                write.q = None
 
     def qualities(self) -> dict[str, int]:
         """How many tags are good, uncertain and bad, for metrics and `status`."""

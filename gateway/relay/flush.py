@@ -8,7 +8,10 @@ that anybody could measure: the turn would have to end anyway.
 """
 
 import asyncio
+import logging
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Flushable(Protocol):
@@ -35,4 +38,8 @@ class Flush:
     def _run(self) -> None:
         waiting, self._waiting = self._waiting, []
         for what in waiting:
-            what.flush()
+            try:
+                what.flush()
+            except Exception:
+                # One connection that cannot be written to must not keep the others from being written.
+                log.exception("a flush failed")

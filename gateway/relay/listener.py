@@ -120,6 +120,10 @@ class TlsListener:
         revoked goes either way.
         """
         self.judge()
+        self.renew()
+
+    def renew(self) -> None:
+        """A new context for who comes, of trust and certificate as they are now. May raise IdentityError."""
         self._context = server_context(self._certificate, self._key, self._trust)
 
     def judge(self) -> None:

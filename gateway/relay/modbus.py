@@ -8,7 +8,7 @@ order; each client sees its own transaction ids only.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Protocol, cast
 
 from gateway.config.settings import Refusal
 from gateway.guard.passage import Door, enter, finish
@@ -18,7 +18,8 @@ from gateway.model.asset import Asset, Upstream
 from gateway.model.decision import Denied, Origin, Reason, Why
 from gateway.model.identity import Authentication, Caller, RoleState
 from gateway.model.moment import Now
-from gateway.model.operation import Action, ModbusTarget, Operation, Protocol
+from gateway.model.operation import MUTATING, Action, ModbusTarget, Operation
+from gateway.model.operation import Protocol as Via
 from gateway.model.record import RecordKind
 from gateway.relay.link import Links, PlantLink, SharedReads
 from gateway.relay.suspicion import Suspect, Suspicion
@@ -44,6 +45,16 @@ class Route:
         "What permits are sent to."
 
 
+class TagMemory(LastValues, Protocol):
+    """What is known of tags, and told of writes (`publish.values.Values`)."""
+
+    def writing(self, tag: str, q: int, mono_ns: int) -> None:
+        """A write of this value was decided, and is on its way."""
+
+    def written(self, tag: str, done: bool, mono_ns: int) -> None:
+        """It is over; `done` where the device said so."""
+
+
 class ModbusDoor:
     """What all Modbus clients of one listener share."""
 
@@ -53,7 +64,7 @@ class ModbusDoor:
         routes: Mapping[int, Route],
         outstanding: int,
         door: Door,
-        last: LastValues,
+        last: TagMemory,
         links: Links,
         tasks: Tasks,
         clock: Callable[[], Now],
@@ -80,7 +91,7 @@ class ModbusDoor:
 class Exchange:
     """One request of one client on its way through the plant: the sink that turns the answer home."""
 
-    __slots__ = ("client", "fc", "route", "tid", "unit")
+    __slots__ = ("client", "fc", "route", "tid", "unit", "writes")
 
     def __init__(self, client: "ModbusClient", route: Route, tid: int, unit: int, fc: int) -> None:
         self.client = client
@@ -88,6 +99,14 @@ class Exchange:
         self.tid = tid
         self.unit = unit
         self.fc = fc
+        self.writes: list[str] = []
+        "Tags whose value this request changes."
+
+    def settled(self, done: bool, now: Now) -> None:
+        """The request is over, one way or another."""
+        self.client.settled(self.tid)
+        for tag in self.writes:
+            self.client.memory.written(tag, done, now.mono_ns)
 
     @property
     def gone(self) -> bool:
@@ -96,14 +115,14 @@ class Exchange:
 
     def answered(self, permit: object, answer: Answer, at: Now) -> None:
         """The plant's answer goes home under the client's own transaction id."""
-        self.client.settled(self.tid)
+        self.settled(not isinstance(answer, functions.DeviceException), at)
         if isinstance(answer, functions.DeviceException):
             self.client.suspect.excepted(answer, self.route.place, at)
         self.client.reply(self.tid, self.unit, answer.encode())
 
     def failed(self, permit: object, why: Why) -> None:
         """No answer: 06, 0A or 0B, which only callers who were allowed ever see."""
-        self.client.settled(self.tid)
+        self.settled(False, self.client.now())
         self.client.reply(self.tid, self.unit, refusal.exception(self.fc, why))
 
 
@@ -119,6 +138,8 @@ class ModbusClient(asyncio.Protocol):
         identity = caller.identity
         self._without_role = identity.auth is Authentication.MTLS and identity.role_state is not RoleState.OK
         self.suspect = Suspect(shared.suspicion, caller)
+        self.memory = shared.last
+        self.now = shared.clock
         self.outstanding = 0
         self.gone = False
 
@@ -186,6 +207,7 @@ class ModbusClient(asyncio.Protocol):
             exchange = Exchange(self, route, frame.tid, frame.unit, request.fc)
             self.outstanding += 1
             if isinstance(verdict, Pending):
+                self._expect(verdict, exchange, now)
                 shared.tasks.start(self._finish(verdict, exchange, now), "passage")
             else:
                 self._carry_out(verdict, exchange, now)
@@ -199,6 +221,17 @@ class ModbusClient(asyncio.Protocol):
             self._refuse(frame, why, route.asset, f"wire.{code}", now)
             self.suspect.refused(frame.pdu[0], why, route.place, now)
 
+    def _expect(self, pending: Pending, exchange: Exchange, now: Now) -> None:
+        """What is about to be written counts as the tags' value for whoever is decided next."""
+        if any(isinstance(decision, Denied) for decision in pending.decisions):
+            return
+        for operation in pending.operations:
+            if operation.action in MUTATING:
+                for point in operation.points:
+                    if point.q is not None:
+                        self.memory.writing(point.tag, point.q, now.mono_ns)
+                        exchange.writes.append(point.tag)
+
     async def _finish(self, pending: Pending, exchange: Exchange, now: Now) -> None:
         verdict = await finish(pending, self._shared.door, now)
         self._carry_out(verdict, exchange, self._shared.clock())
@@ -209,11 +242,12 @@ class ModbusClient(asyncio.Protocol):
                 route = exchange.route
                 self._own.get(route.asset.name, route.plant).send(permit, exchange, now)
             case Refuse(why):
-                self.settled(exchange.tid)
-                self.suspect.refused(exchange.fc, why, exchange.route.place, now)
+                exchange.settled(False, now)
+                if why is not Why.DENIED:  # a right that is missing is no scan
+                    self.suspect.refused(exchange.fc, why, exchange.route.place, now)
                 self._say_no(exchange, why)
             case Sever(why):
-                self.settled(exchange.tid)
+                exchange.settled(False, now)
                 self._sever(why, now)
 
     def _say_no(self, exchange: Exchange, why: Why) -> None:
@@ -234,7 +268,7 @@ class ModbusClient(asyncio.Protocol):
         """Say no in the peer's words, and record what was asked as far as it could be read."""
         fc = frame.pdu[0]
         operation = Operation(
-            protocol=Protocol.MODBUS,
+            protocol=Via.MODBUS,
             action=Action.CALL,
             kind=f"modbus.{functions.name(fc)}",
             asset=asset.name if asset else None,

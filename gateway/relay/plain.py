@@ -120,8 +120,8 @@ class PlainListener:
             "connections": len(self._connections),
         }
 
-    def recheck(self) -> None:
-        """Nobody here has a certificate that could be looked at again."""
+    def renew(self) -> None:
+        """There is no context to make."""
 
     def judge(self) -> None:
         """Nobody here has a certificate that could be judged."""

@@ -104,6 +104,7 @@ class TlsConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
+        self._transport = None  # what still wants to be flushed has nowhere to go
         if self._inner is not None:
             inner, self._inner = self._inner, None
             inner.connection_lost(exc)
@@ -202,7 +203,7 @@ class TlsConnection(asyncio.Protocol):
         self.flush()
         if self._transport is not None:
             self._transport.close()
-            asyncio.get_running_loop().call_later(CLOSING_S, self._transport.abort)
+            asyncio.get_running_loop().call_later(CLOSING_S, self.abort)
 
 
 class TlsTransport(asyncio.Transport):

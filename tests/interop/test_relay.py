@@ -34,6 +34,12 @@ class Unknown:
     def last(self, tag: str) -> None:
         return None
 
+    def writing(self, tag: str, q: int, mono_ns: int) -> None:
+        """Nothing is remembered."""
+
+    def written(self, tag: str, done: bool, mono_ns: int) -> None:
+        """Nothing is remembered."""
+
 
 class Bench:
     """A gateway's Modbus half over one plant."""

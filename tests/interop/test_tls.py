@@ -324,3 +324,21 @@ async def test_versions_and_suites_as_openssl_sees_them(
 def test_this_python_speaks_both_versions() -> None:
     assert ssl.HAS_TLSv1_3, sys.version
     assert ssl.HAS_TLSv1_2
+
+
+async def test_a_client_that_resets_silences_nobody_else(pki: Pki) -> None:
+    """It leaves while its answer is on the way: the others' answers of the same turn must still go out."""
+    hmi = pki.issue("modbus-client", "plant", "tls-steady", role="operator")
+    async with gate(pki, most_connections=1000) as here:
+        steady = [await here.connect(hmi) for _ in range(4)]
+
+        async def leave() -> None:
+            client = await here.connect(hmi)
+            client.send(b"".join(read(tid, tid) for tid in range(20)))
+            await client.writer.drain()
+            client.writer.transport.abort()
+
+        for turn in range(25):
+            asked = [client.ask(read(turn, 7)) for client in steady]
+            answers, *_ = await asyncio.gather(asyncio.gather(*asked), leave(), leave())
+            assert answers == [value(7)] * 4

@@ -173,3 +173,11 @@ def test_writes_are_counted_for_sixty_seconds(stage: Stage) -> None:
     send(stage, WRITE)
     counts = [line.rpartition("=")[2] for line in stage.story if line.startswith("decide")]
     assert counts == ["0", "1", "2", "3", "3"]
+
+
+def test_writes_that_wait_for_their_record_are_counted_already(stage: Stage) -> None:
+    stage.grant(Action.WRITE)
+    waiting = [enter(Bytes(b"frame"), (WRITE,), CALLER, stage.door, stage.now()) for _ in range(3)]
+    assert all(isinstance(each, Pending) for each in waiting)
+    counts = [line.rpartition("=")[2] for line in stage.story if line.startswith("decide")]
+    assert counts == ["0", "1", "2"]

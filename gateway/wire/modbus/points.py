@@ -84,6 +84,14 @@ def decode(tag: Tag, data: bytes, first: int, table: Table) -> Value | None:
     return value if isfinite(value) else None
 
 
+def rounded(tag: Tag, value: Value) -> Value:
+    """The value in whole quanta: digits beyond the tag's resolution are noise, and no news to anybody."""
+    if tag.type is DataType.BOOL or tag.type in _INTEGERS:
+        return value
+    q = quanta(tag, value)
+    return value if q is None else float(q * _fraction(tag.resolution))
+
+
 def quanta(tag: Tag, value: Value) -> int | None:
     """An engineering value in the tag's resolution; None if it is no finite number or beyond ±2⁵³.
 

@@ -87,3 +87,35 @@ def test_names_after_are_the_rest_of_the_order() -> None:
     assert north.values.after("plc-1.a") == ("plc-1.b", "plc-1.c")
     assert north.values.after("plc-1.bb") == ("plc-1.c",)
     assert north.values.after("plc-1.c") == ()
+
+
+def test_a_write_counts_as_the_value_from_its_decision_until_a_later_poll() -> None:
+    north = North(tag("a"))
+    values, moment = north.values, north.moment
+    north.read("a", 700)
+    moment.advance(1)
+    values.writing("plc-1.a", 400, north.now().mono_ns)
+    moment.advance(1)
+    north.read("a", 700)
+    assert values.last("plc-1.a") == (400, north.now().mono_ns - 10**9), "that poll may be from before it"
+    values.written("plc-1.a", True, north.now().mono_ns)
+    assert values.last("plc-1.a") == (400, north.now().mono_ns)
+    moment.advance(1)
+    north.read("a", 410)
+    assert values.last("plc-1.a") == (410, north.now().mono_ns)
+
+
+def test_after_a_write_that_may_not_have_been_done_nobody_knows_the_value() -> None:
+    north = North(tag("a"))
+    values, moment = north.values, north.moment
+    north.read("a", 700)
+    moment.advance(1)
+    values.writing("plc-1.a", 400, north.now().mono_ns)
+    values.written("plc-1.a", False, north.now().mono_ns)
+    assert values.last("plc-1.a") is None
+    moment.advance(1)
+    north.read("a", 700)
+    assert values.last("plc-1.a") == (700, north.now().mono_ns)
+    values.writing("no.tag", 1, 1)
+    values.written("no.tag", True, 1)
+    assert values.last("no.tag") is None

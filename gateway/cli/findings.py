@@ -19,10 +19,11 @@ from gateway.identity.trust import ZoneTrust
 from gateway.model.asset import Asset
 from gateway.model.errors import Fault, IdentityError, JournalError, PolicyError
 from gateway.model.moment import Now
+from gateway.ops.myself import ROLE, myself
 from gateway.policy import bundle as bundles
 from gateway.policy.bundle import Bundle
-from gateway.policy.documents import write_granted_assets
-from gateway.policy.loader import load
+from gateway.policy.decider import prepare
+from gateway.policy.documents import doubts, tags_named, write_granted_assets
 
 SAFETY = "safety"
 "The kind of asset that nobody writes to through a gateway, whatever a grant says."
@@ -131,11 +132,16 @@ class _Look:
         name = self.settings.policy.bundle.name
         try:
             bundle = bundles.read(self.settings.policy.bundle)
-            load(bundle)
+            warnings = prepare(bundle).warnings
         except PolicyError as error:
             for fault in error.faults:
-                yield Fatal(Fault(f"{name}/{fault.where}", fault.what, fault.mend))
+                yield Fatal(_within(name, fault))
             return
+        for fault in (*warnings, *doubts(bundle)):
+            yield Doubt(_within(name, fault))
+        yield from self._own_role(bundle)
+        yield from self._conduits(bundle)
+        yield from self._tags(bundle)
         known, granted = bundle.data.get("assets", {}), write_granted_assets(bundle)
         for number, asset in enumerate(self.settings.assets):
             where = self.where(("assets", number, "name"))
@@ -148,6 +154,39 @@ class _Look:
                 what = f"{asset.name} is of kind {asset.kind} here and {kind} in {name}/data"
                 yield Doubt(Fault(where, what, "say the same in both"))
 
+    def _own_role(self, bundle: Bundle) -> Iterator[Finding]:
+        """Policy data binds the role with which the gateway polls and publishes."""
+        where = self.where(("gateway", "certificate"))
+        try:
+            subject = myself(self.settings.gateway.certificate, "").identity.subject
+        except IdentityError as error:
+            yield Fatal(Fault(where, str(error), "name the gateway's certificate"))
+            return
+        if self.settings.tags and ROLE not in bundle.data["role_bindings"].get(subject, ()):
+            what = f"policy does not bind the role {ROLE} to the gateway itself, {subject}: it polls nothing"
+            mend = f"add `{subject}: [{ROLE}]` to role_bindings in {self.settings.policy.bundle.name}/data"
+            yield Doubt(Fault(where, what, mend))
+
+    def _conduits(self, bundle: Bundle) -> Iterator[Finding]:
+        """From the zone of each listener a conduit leads to the zone of each of its assets."""
+        zones = {name: asset["zone"] for name, asset in bundle.data["assets"].items()}
+        ways = {(c["from"], c["to"]) for c in bundle.data["conduits"] if "modbus" in c["protocols"]}
+        for number, listener in enumerate(self.settings.listeners):
+            for unit, asset in listener.units.items():
+                if asset in zones and (way := (listener.zone, zones[asset])) not in ways:
+                    where = self.where(("listeners", number, "units", str(unit)))
+                    what = f"no conduit for modbus leads from {way[0]} to {way[1]}, the zone of {asset}"
+                    mend = f"add one in {self.settings.policy.bundle.name}/data; now all is denied"
+                    yield Doubt(Fault(where, what, mend))
+
+    def _tags(self, bundle: Bundle) -> Iterator[Finding]:
+        """Tags that grants and bounds name are tags here; those of assets that are elsewhere are not ours."""
+        known = {tag.name for tag in self.settings.tags}
+        for tag, where in tags_named(bundle):
+            if tag not in known:
+                fault = Fault(where, f"no tag {tag} is configured", "mend the name, or add the tag")
+                yield Doubt(_within(self.settings.policy.bundle.name, fault))
+
     def _expires(self, where: str, name: str, expires_ns: int) -> Iterator[Finding]:
         """Told from 90 days before, as alarms are. Expiry stops no polling, so it is never a fault."""
         if level(expires_ns, self.now.judge_ns) is None:
@@ -155,6 +194,10 @@ class _Look:
         days = (expires_ns - self.now.judge_ns) // DAY
         when = f"expires in {days} days" if days >= 0 else f"expired {-days} days ago"
         yield Doubt(Fault(where, f"{name} {when}", "renew it: dmz-gateway pki renew"))
+
+
+def _within(folder: str, fault: Fault) -> Fault:
+    return Fault(f"{folder}/{fault.where}", fault.what, fault.mend)
 
 
 def _written(prefix: str, bundle: Bundle, asset: Asset, grants: list[str]) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """dmz-gateway policy: what people who write policy need, without a gateway running.
 
-    policy check BUNDLE     would a gateway load it; what can its decision read; what is slow about it
+    policy check BUNDLE     would a gateway use it (its tests included); what looks mistyped; what is slow
     policy test BUNDLE      its own tests, on the embedded engine and on OPA where that is installed
 
 Exit 0: yes. 1: no (a fault, a failing test). 2: there is nothing to check, or tests cannot run because the
@@ -16,9 +16,9 @@ from typing import Any
 from msgspec.structs import asdict
 
 from gateway.model.errors import Fault, PolicyError
-from gateway.policy import bundle, opa, testing
+from gateway.policy import bundle, documents, opa, testing
 from gateway.policy.cache import Projection
-from gateway.policy.engine import Engine
+from gateway.policy.decider import prepare
 from gateway.policy.loader import Policy, load
 from gateway.policy.testing import Result
 
@@ -27,7 +27,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add `policy` and what is below it."""
     group = commands.add_parser("policy", help="check and test policy bundles")
     below = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check = below.add_parser("check", help="would a gateway load this bundle")
+    check = below.add_parser("check", help="would a gateway use this bundle")
+    check.add_argument("--paths", action="store_true", help="list what of its input a decision can read")
     check.set_defaults(run=run_check)
     test = below.add_parser("test", help="run a bundle's own tests")
     test.add_argument("--no-opa", action="store_true", help="on the embedded engine only")
@@ -40,11 +41,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Check a bundle as activation does, its tests apart."""
+    """Check a bundle as a gateway does before it uses it."""
     folder = _folder(args.bundle)
     try:
-        policy = load(bundle.read(folder))
-        Engine(policy, tests=True)
+        policy = prepare(bundle.read(folder))
     except PolicyError as error:
         _say_faults(error.faults, as_json=args.json)
         return 1
@@ -52,13 +52,15 @@ def run_check(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
         return 0
-    print(f"revision {report['revision']}")
-    print(f"{report['modules']} modules, {report['tests']} test modules, {report['grants']} grants")
-    print(f"a decision can read {len(report['reads'])} fields of its input:")
-    for path, where in report["reads"].items():
-        print(f"  input.{path:<24} {where}")
+    print(f"ok: revision {report['revision']}, {report['grants']} grants, {report['rules']} rules")
+    for warning in _warnings(policy):
+        print(f"warning: {warning}")
     for path, where in report["uncacheable"].items():
         print(f"slow: input.{path} ({where}) differs in every question, so no decision can be shared")
+    if args.paths:
+        print(f"a decision can read {len(report['reads'])} fields of its input:")
+        for path, where in report["reads"].items():
+            print(f"  input.{path:<24} {where}")
     return 0
 
 
@@ -98,12 +100,18 @@ def _report(policy: Policy) -> dict[str, Any]:
     return {
         "revision": policy.bundle.revision,
         "modules": len(policy.modules),
+        "rules": sum(len(module.rules) for module in policy.modules),
         "tests": len(policy.tests),
         "grants": len(policy.bundle.data["grants"]),
         "reads": dict(sorted(where.items())),
         "uncacheable": {path: where[path] for path in spoilers},
+        "warnings": [asdict(warning) for warning in _warnings(policy)],
         "faults": [],
     }
+
+
+def _warnings(policy: Policy) -> list[Fault]:
+    return [*policy.warnings, *documents.doubts(policy.bundle)]
 
 
 def _say_faults(faults: list[Fault], *, as_json: bool) -> None:
@@ -112,13 +120,20 @@ def _say_faults(faults: list[Fault], *, as_json: bool) -> None:
         return
     for fault in faults:
         print(fault)
-    print(f"{len(faults)} faults: a gateway would keep its old bundle")
+    faults_are = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    print(f"{faults_are}: a gateway would keep its old bundle")
 
 
 def _say_results(engine: str, found: list[Result]) -> None:
     for result in found:
         if not result.passed:
-            kind = "FAIL" if result.obstacle else "FAIL (denies more than expected)"
-            print(f"{engine}: {kind} {result.where}: {result.name}: {result.detail}")
+            print(f"{engine}: FAIL{_kind(result)} {result.where}: {result.name}: {result.detail}")
     passed = sum(result.passed for result in found)
     print(f"{engine}: {passed} of {len(found)} tests hold")
+
+
+def _kind(result: Result) -> str:
+    """What a gateway makes of it: only what holds a bundle up is a plain FAIL."""
+    if result.obstacle:
+        return ""
+    return " (denies what was allowed)" if result.missed else " (denies for other reasons)"

@@ -60,6 +60,38 @@ def write_granted_assets(bundle: Bundle) -> dict[str, list[str]]:
     return granted
 
 
+def doubts(bundle: Bundle) -> Iterator[Fault]:
+    """Names in grants and bindings that meet nothing: right in form, and most likely mistyped."""
+    bindings, grants = bundle.data["role_bindings"], bundle.data["grants"]
+    bound = {role for roles in bindings.values() for role in roles}
+    granted = {role for grant in grants for role in grant.get("roles", ())}
+    for place, grant in enumerate(grants):
+        for key, known, mend in (
+            ("roles", bound, "mend the name, or bind it to somebody in role_bindings"),
+            ("subjects", bindings, "mend the name, or list it in role_bindings (`[]` gives no role)"),
+        ):
+            for at, name in enumerate(grant.get(key, ())):
+                if name not in known:
+                    what = f"grant {grant['id']}: role_bindings know no {key[:-1]} {name}"
+                    yield Fault(bundle.where(("grants", place, key, at)), what, mend)
+    for subject, roles in bindings.items():
+        for at, role in enumerate(roles):
+            if role not in granted:
+                what = f"{subject} has the role {role}, which no grant names"
+                yield Fault(bundle.where(("role_bindings", subject, at)), what, "mend the name, or grant it")
+
+
+def tags_named(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Every tag in grants and bounds, each with its place: what they are is known to the configuration."""
+    for place, grant in enumerate(bundle.data["grants"]):
+        for at, tag in enumerate(grant.get("tags", ())):
+            yield tag, bundle.where(("grants", place, "tags", at))
+        for tag in grant.get("limits", {}):
+            yield tag, bundle.where(("grants", place, "limits", tag))
+    for tag in bundle.data["bounds"]["limits"]:
+        yield tag, bundle.where(("bounds", "limits", tag))
+
+
 def _excess(grant: Grant, data: dict[str, Any]) -> Excess:
     assets, bounds, windows = data["assets"], data["bounds"], data.get("windows", {})
     for place, asset in enumerate(grant.get("assets", ())):

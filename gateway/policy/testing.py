@@ -16,6 +16,7 @@ Both run on the embedded engine before a bundle can become active. A table (test
 
 import copy
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -150,20 +151,25 @@ def judge(row: Row, decision: Decision, policy: Policy) -> Result:
     codes = sorted({reason.code for reason in decision.reasons})
     got: list[str] = []
     if allowed is not case.allow:
-        got.append("allowed" if allowed else "denied")
-    if codes != sorted(case.codes):
-        got.append(f"codes {codes}")
-    if case.grants is not None and sorted(decision.grants) != sorted(case.grants):
-        got.append(f"grants {list(decision.grants)}")
-    types = sorted(one.type for one in decision.obligations) if isinstance(decision, Allowed) else []
-    if case.obligations is not None and types != sorted(case.obligations):
-        got.append(f"obligations {types}")
+        got.append("allowed, expected denied" if allowed else "denied, expected allowed")
+    types = [one.type for one in decision.obligations] if isinstance(decision, Allowed) else []
+    for name, actual, expected in (
+        ("codes", codes, case.codes),
+        ("grants", decision.grants, case.grants),
+        ("obligations", types, case.obligations),
+    ):
+        if expected is not None and sorted(actual) != sorted(expected):
+            got.append(f"{name} {_listed(actual)}, expected {_listed(expected)}")
     line = line_of(policy.bundle.tests[row.file], ("cases", row.place)) if got else 0
     return Result(
         name=case.name,
         where=f"{row.file}:{line}" if got else row.file,
         passed=not got,
-        detail=", ".join(got),
+        detail="; ".join(got),
         obstacle=bool(got) and (allowed or any(reason.kind == "engine" for reason in decision.reasons)),
         missed=case.allow and not allowed,
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"[{', '.join(sorted(names))}]"

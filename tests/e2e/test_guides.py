@@ -87,7 +87,7 @@ def test_what_the_guides_say_is_done_as_they_say(demo: Demo, tmp_path: Path) -> 
     (place / "new/tests/view.yaml").write_text(table)
     assert shell.type(judge) == {"policy check": [0], "policy test": [1]}
     failing = re.findall(r"^embedded: FAIL \((.*?)\) (\S+)\.yaml", shell.output, re.MULTILINE)
-    assert failing == [("denies more than expected", "tests/demo")] * 2, shell.output
+    assert failing == [("denies for other reasons", "tests/demo")] * 2, shell.output
     shell.type(roll_out)
     assert shell.output.count("result activated") >= 2
     shell.type("for on in 1 0 1; do client --as view-1 write coil 1 $on; done")

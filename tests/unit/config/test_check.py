@@ -44,6 +44,8 @@ def plant(site: Site, authority: Pki) -> Site:
     shutil.copytree(authority.dir, home / "pki")
     (home / "policies").rmdir()
     shutil.copytree(folder("policies"), home / "policies")
+    for file in (home / "policies").rglob("*.yaml"):  # the example has no other tag to name
+        file.write_text(file.read_text().replace("plc-1.level_sp", "plc-1.level"))
     return site
 
 
@@ -218,3 +220,50 @@ def test_a_bundle_that_cannot_be_activated_is_refused(
     code, said = said_of(file, capsys)
     assert code == 2
     assert "policies/base/plant_group.rego:" in said
+
+
+def test_a_bundle_whose_tests_refuse_it(plant: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    file = plant()
+    rows = "cases: [{name: nobody reads, base: read, allow: false, codes: [grant.none]}]\n"
+    (file.parent / "policies/tests/more.yaml").write_text(rows)
+    code, said = said_of(file, capsys)
+    assert code == 2
+    assert "policies/tests/more.yaml:1: test nobody reads fails: allowed, expected denied" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        (
+            "role_bindings.yaml",
+            "gateway/gw-1: [collector]",
+            "gateway/gw-2: [collector]",
+            "policy does not bind the role collector to the gateway itself, spiffe://demo.example/gateway/gw-1",
+        ),
+        ("grants.yaml", "tags: [plc-1.level]", "tags: [plc-1.levle]", "no tag plc-1.levle is configured"),
+        ("grants.yaml", "roles: [viewer]", "roles: [veiwer]", "role_bindings know no role veiwer"),
+    ],
+)
+def test_policy_that_gives_nothing_is_a_warning(
+    plant: Site, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str, told: str
+) -> None:
+    file = plant()
+    data = file.parent / "policies" / "data" / name
+    text = data.read_text()
+    assert text.count(old) == 1
+    data.write_text(text.replace(old, new))
+    code, said = said_of(file, capsys)
+    assert code == 0
+    (line,) = [line for line in said.splitlines() if told in line]
+    own = line_of(file, "  certificate: pki/plant")
+    where = own if name == "role_bindings.yaml" else f"policies/data/{name}"
+    assert line.startswith(f"warning: {where}:")
+
+
+def test_a_listener_without_a_conduit_is_a_warning(plant: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    file = plant(("zone: plant\n    units", "zone: it\n    units"))
+    code, said = said_of(file, capsys)
+    assert code == 0
+    for asset in ("plc-1", "meter-1"):
+        told = f"no conduit for modbus leads from it to plant, the zone of {asset} — add one"
+        assert f"warning: {line_of(file, 'units: {1: plc-1')}: {told}" in said

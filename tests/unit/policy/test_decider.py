@@ -311,7 +311,10 @@ def test_what_its_tests_miss_is_told_and_holds_nothing_up(
     assert prepared().warnings == ()
     brake = changed(tmp_path, {"data/grants.yaml": "grants: []\n"})
     told = prepare(brake).warnings
-    first = "test the operator reads fails: denied, codes ['grant.none'], grants []"
+    first = (
+        "test the operator reads fails: denied, expected allowed; "
+        "codes [grant.none], expected [grant.matched]; grants [], expected [operator-reads]"
+    )
     assert (told[0].where, told[0].what) == ("tests/demo.yaml:3", first)
     assert len(told) == sum(row.case.allow for row in testing.rows(prepared())) > 20
     monkeypatch.setattr(deciding, "MOST_WARNINGS", len(told))

@@ -19,23 +19,28 @@ def results(folder: Path, rows: str) -> list[Result]:
 ROWS: list[tuple[str, str, bool, bool]] = [
     # a row's expectation, what it fails with, whether it holds, whether a failure is an obstacle
     ("base: read, allow: true, codes: [grant.matched]", "", True, False),
-    ("base: read, allow: false, codes: [grant.matched]", "allowed", False, True),
+    ("base: read, allow: false, codes: [grant.matched]", "allowed, expected denied", False, True),
     (
         "base: read, allow: true, codes: [grant.matched], grants: [other]",
-        "grants ['operator-reads']",
+        "grants [operator-reads], expected [other]",
         False,
         True,
     ),
     (
         "base: write, allow: true, codes: [grant.matched], obligations: []",
-        "obligations ['audit']",
+        "obligations [audit], expected []",
         False,
         True,
     ),
-    ("base: read, patch: {conn: {zone: it}}, allow: true, codes: [grant.matched]", "denied", False, False),
+    (
+        "base: read, patch: {conn: {zone: it}}, allow: true, codes: [grant.matched]",
+        "denied, expected allowed",
+        False,
+        False,
+    ),
     (
         "base: read, patch: {conn: {zone: it}}, allow: false, codes: [other]",
-        "codes ['guardrail.conduit']",
+        "codes [guardrail.conduit], expected [other]",
         False,
         False,
     ),

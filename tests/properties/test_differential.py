@@ -8,6 +8,7 @@ accepted and must show the same function, unit, addresses, counts and values.
 import os
 import random
 from functools import cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from gateway.wire.modbus.frames import (
     WriteThenRead,
     WrongAnswer,
 )
+from gateway.wire.modbus.framing import MbapReader, adu
 from gateway.wire.modbus.functions import FUNCTIONS, read_answer, read_request
 from tests.fuzz import corpora
 from tests.fuzz.targets import TARGETS
@@ -138,6 +140,15 @@ class Dice:
         assert not isinstance(read, WrongAnswer), (request, pdu.hex(), read)
         return read
 
+    def cut(self, adus: list[bytes]) -> list[bytes]:
+        """Those ADUs as a stream in segments, none of which ends where tshark would lose the rest."""
+        stream, heads = b"".join(adus), set[int]()
+        for at in accumulate(map(len, adus), initial=0):
+            heads |= set(range(at + 1, at + wireshark.LEAST_OF_AN_ADU))
+        places = [at for at in range(1, len(stream)) if at not in heads]
+        chosen = sorted(self.random.sample(places, min(self.random.randrange(9), len(places))))
+        return [stream[a:b] for a, b in pairwise([0, *chosen, len(stream)])]
+
     def _right(self, request: Request) -> bytes:
         octets = self.random.randbytes
         fc = bytes((request.fc,))
@@ -194,6 +205,12 @@ class Dice:
         return bytes((conformity,)) + more + bytes((count,)) + b"".join(map(thing, range(count)))
 
 
+def thrown() -> tuple[int, Dice]:
+    """Dice that fall otherwise in each run, unless a run is to be had again."""
+    seed = int(os.environ.get("DIFFERENTIAL_SEED", random.SystemRandom().randrange(1 << 32)))
+    return seed, Dice(seed)
+
+
 def accepted(asked: bytes, told: bytes) -> tuple[Request, Answer | DeviceException] | None:
     """Both, if both are accepted and have a place in an ADU."""
     request = read_request(1, asked)
@@ -205,8 +222,7 @@ def accepted(asked: bytes, told: bytes) -> tuple[Request, Answer | DeviceExcepti
 
 @pytest.mark.needs("tshark")
 def test_wireshark_reads_what_we_accept_as_we_do(tmp_path: Path) -> None:
-    seed = int(os.environ.get("DIFFERENTIAL_SEED", random.SystemRandom().randrange(1 << 32)))
-    dice = Dice(seed)
+    seed, dice = thrown()
     held = [both for pair in pairs() if (both := accepted(*pair)) is not None]
     while len(held) < TRANSACTIONS:
         request = dice.request()
@@ -223,3 +239,18 @@ def test_wireshark_reads_what_we_accept_as_we_do(tmp_path: Path) -> None:
             assert seen == wanted, f"DIFFERENTIAL_SEED={seed}: {request} {judged}"
     assert {request.fc for request, _ in held} == set(FUNCTIONS), "some function was never compared"
     assert reasons == set(wireshark.EXPLAINED), "an explanation that explains nothing"
+
+
+@pytest.mark.needs("tshark")
+def test_wireshark_finds_the_same_adus_in_any_segments(tmp_path: Path) -> None:
+    seed, dice = thrown()
+    streams, wanted = [], []
+    for _ in range(400):
+        requests = [dice.request() for _ in range(dice.random.randint(1, 12))]
+        pieces = dice.cut([adu(tid, each.unit, each.encode()) for tid, each in enumerate(requests)])
+        reader = MbapReader()
+        found = [each for piece in pieces for each in reader.feed(piece)]
+        assert [each.pdu for each in found] == [each.encode() for each in requests]
+        streams.append(pieces)
+        wanted.append([(each.tid, each.unit, each.pdu[0]) for each in found])
+    assert wireshark.cut_up(tmp_path, streams) == wanted, f"DIFFERENTIAL_SEED={seed}"

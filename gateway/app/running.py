@@ -24,7 +24,7 @@ from gateway.publish.poll_plan import asset_cost
 
 log = logging.getLogger(__name__)
 
-WATCH_S = 0.15
+WATCH_S = 0.1
 "How often files, windows and the clock are looked at, so that a settled change counts within 500 ms."
 JUDGE_S = 60.0
 "How often live connections are looked at again, so that none outlives its certificate by more."

@@ -1,5 +1,6 @@
 """What a gateway tells who asks: its status, its gauges, and what expires when."""
 
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict
@@ -9,6 +10,7 @@ from gateway.app.parts import Parts
 from gateway.identity.contexts import expiry
 from gateway.model.errors import IdentityError
 from gateway.model.moment import SECOND
+from gateway.publish.pages import rfc3339
 
 
 def status(parts: Parts) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "version": __version__,
         "ready": all(parts.ready().values()),
         "refused": dict(parts.refused),
-        "clock": {"state": parts.clock.state(now), "wall_ns": now.wall_ns},
+        "clock": {"state": parts.clock.state(now), "time": rfc3339(now.wall_ns)},
         "policy": {"revision": parts.decider.revision, **asdict(parts.decider.stats)},
         "trust": [
             {"zone": name, "crl": trust.crl_state(now), "version": trust.version, "error": trust.error}
@@ -69,14 +71,21 @@ def gauges(parts: Parts) -> dict[str, float]:
 
 
 def dated(parts: Parts) -> list[tuple[str, int]]:
+    """What expires, and when (ns since 1970): anchors by their zone, certificates by their file."""
     own, mqtt = parts.settings.gateway, parts.settings.north.mqtt
     files = {own.certificate} | {x.limits.certificate for x in parts.listeners if x.limits.certificate}
     if mqtt is not None:
         files.add(mqtt.certificate)
     found = [entry for trust in parts.trust.values() for entry in trust.expiries()]
     for file in sorted(files):
+        name = f"certificate {_shown(file, parts.path.parent)}"
         try:
-            found.append((f"certificate {file.name}", expiry(file)))
+            found.append((name, expiry(file)))
         except IdentityError as error:
-            parts.refused[f"certificate {file.name}"] = str(error)
+            parts.refused[name] = str(error)
     return found
+
+
+def _shown(file: Path, folder: Path) -> str:
+    """A file as the configuration names it: certificates of two zones often have one file name."""
+    return str(file.relative_to(folder) if file.is_relative_to(folder) else file)

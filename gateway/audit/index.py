@@ -1,9 +1,10 @@
 """The search index: a SQLite file that follows from the journal and may be thrown away at any time.
 
-The process that searches brings it up to date itself, in `index.db` of the data folder where it may write
-there, else in memory. Exactly one connection writes, and it holds a lock file while it does; the file is in
+The process that searches brings it up to date itself, in `index.db` of a gateway's data folder where it may write
+there, else in a private file that SQLite deletes: evidence that lies elsewhere is never written beside. Exactly one connection writes, and it holds a lock file while it does; the file is in
 rollback mode, not WAL, because SQLite before 3.51.3 can corrupt a WAL database with two connections. What is
-found is read from the journal: the index is never the truth.
+found is read from the journal, with its check: the index is never the truth. Where the journal cannot be read,
+`damaged` says so, and the index goes no further than there, so that the next search says it again.
 """
 
 import fcntl
@@ -17,15 +18,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.audit.framing import FRAME, MOST_BYTES
+from gateway.audit.framing import FRAME, MOST_BYTES, frame
+from gateway.audit.outcome import outcome, words
 from gateway.audit.reader import Walk, segments
 
-VERSION = 1
+VERSION = 2
 MOST_FOUND = 100_000
 "Records one search may give."
+TURNED_AWAY = ("refused", "cut")
+"Results of authentication that are found as denials are."
 _SCHEMA = """
 create table record(n integer primary key, id text, wall_ns integer, kind text, who text, source text,
-  asset text, action text, decision text, about text, segment integer, offset integer);
+  asset text, action text, decision text, about text, outcome text, came text,
+  segment integer, offset integer);
 create index record_id on record(id); create index record_wall on record(wall_ns);
 create index record_about on record(about) where about is not null;
 create table word(field text, value text, n integer, primary key(field, value, n)) without rowid;
@@ -45,6 +50,8 @@ class Filters(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     "Code of a reason, or its beginning."
     kind: str | None = None
+    outcome: str | None = None
+    "One of `OUTCOMES`; an intent without outcome is `unknown`."
     since_ns: int | None = None
     until_ns: int | None = None
     limit: int = 100
@@ -57,6 +64,8 @@ class Index:
     def __init__(self, journal: Path, file: Path | None) -> None:
         self._journal = journal
         self._lock: int | None = None
+        self.damaged: int | None = None
+        "Index of the first record met that cannot be read."
         self._db = self._opened(file)
 
     def _opened(self, file: Path | None) -> sqlite3.Connection:
@@ -66,7 +75,7 @@ class Index:
             except sqlite3.Error:
                 file.unlink(missing_ok=True)
                 return _prepared(sqlite3.connect(file, isolation_level=None))
-        return _prepared(sqlite3.connect(":memory:", isolation_level=None))
+        return _prepared(sqlite3.connect("", isolation_level=None))
 
     def _take_lock(self, file: Path) -> bool:
         """Whether this process may write the file: another search may hold it, or the folder is read-only."""
@@ -98,17 +107,20 @@ class Index:
         n, segment, offset = self._place(known)
         db = self._db
         db.execute("begin")
-        for each in known:
+        for at, each in enumerate(known):
             if each.first < segment:
                 continue
+            following = known[at + 1].first if at + 1 < len(known) else None
             walk = Walk(each)
             try:
                 if each.first == segment and offset:
                     walk.scan.resume(n, offset)
                 for data in walk:
                     begin = walk.scan.offset - len(data) - FRAME.size
-                    _take(db, n, data, each.first, begin)
-                    n, segment, offset = n + 1, each.first, walk.scan.offset
+                    _take(db, walk.scan.index - 1, data, each.first, begin)
+                if self.damaged is None:
+                    n, segment, offset = walk.scan.index, each.first, walk.scan.offset
+                    self.damaged = walk.damage(following)
             finally:
                 walk.close()
         db.execute("update place set n = ?, segment = ?, offset = ?", (n, segment, offset))
@@ -131,13 +143,15 @@ class Index:
         self._db.execute("insert into place values (0, 0, 0, ?)", (begun,))
         return 0, 0, 0
 
-    def search(self, filters: Filters) -> Iterator[tuple[int, bytes]]:
-        """The newest records that fit, oldest first."""
+    def search(self, filters: Filters) -> Iterator[tuple[int, bytes, str | None]]:
+        """The newest records that fit, oldest first, and what came of each intent."""
         where, values = _where(filters)
-        query = f"select n, segment, offset from record {where} order by n desc limit ?"  # noqa: S608 (fixed texts)
+        query = f"select n, segment, offset, came from record {where} order by n desc limit ?"  # noqa: S608 (fixed texts)
         rows = self._db.execute(query, (*values, min(filters.limit, MOST_FOUND))).fetchall()
-        for n, segment, offset in reversed(rows):
-            yield n, self._stored(segment, offset)
+        for n, segment, offset, came in reversed(rows):
+            data = self._stored(n, segment, offset)
+            if data is not None:
+                yield n, data, came
 
     def by_id(self, ulid: str) -> list[tuple[int, bytes]]:
         """The record of that id or index, what it completes, and what completes it; in order."""
@@ -145,22 +159,26 @@ class Index:
         row = self._db.execute(f"select id, about from record where {condition}", (value,)).fetchone()  # noqa: S608
         if row is None:
             return []
-        found = self._db.execute(
+        rows = self._db.execute(
             "select n, segment, offset from record where id in (?, ?) or about in (?, ?) order by n",
             (row[0], row[1], row[0], row[1]),
-        )
-        return [(n, self._stored(segment, offset)) for n, segment, offset in found.fetchall()]
+        ).fetchall()
+        stored = [(n, self._stored(n, segment, offset)) for n, segment, offset in rows]
+        return [(n, data) for n, data in stored if data is not None]
 
-    def _stored(self, segment: int, offset: int) -> bytes:
-        """A record as the journal has it."""
+    def _stored(self, n: int, segment: int, offset: int) -> bytes | None:
+        """A record as the journal has it; null, and `damaged`, where it is no longer there whole."""
         for each in segments(self._journal):
             if each.first == segment:
                 with each.path.open("rb") as file:
                     file.seek(offset)
                     block = file.read(FRAME.size + MOST_BYTES)
-                size, _ = FRAME.unpack_from(block)
-                return block[FRAME.size : FRAME.size + size]
-        return b"{}"
+                size = FRAME.unpack_from(block)[0] if len(block) >= FRAME.size else 0
+                data = block[FRAME.size : FRAME.size + size]
+                if size and frame(n, data) == block[: FRAME.size + size]:
+                    return data
+        self.damaged = n if self.damaged is None else min(n, self.damaged)
+        return None
 
 
 def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
@@ -184,6 +202,7 @@ def _where(filters: Filters) -> tuple[str, list[Any]]:
         ("decision = ?", filters.decision),
         (word.format("reason", "(value = ? or substr(value, 1, length(?) + 1) = ? || '.')"), filters.reason),
         ("kind = ?", filters.kind),
+        ("coalesce(outcome, iif(kind = 'intent', 'unknown', '')) = ?", filters.outcome),
         ("wall_ns >= ?", filters.since_ns),
         ("wall_ns < ?", filters.until_ns),
     ]
@@ -197,7 +216,13 @@ def _take(db: sqlite3.Connection, n: int, data: bytes, segment: int, offset: int
         record = msgspec.json.decode(data, type=dict[str, Any])
     except msgspec.MsgspecError:
         return
-    by, what, why = (_part(record.get(name)) for name in ("who", "what", "why"))
+    by, what, why, note, result = (
+        _part(record.get(name)) for name in ("who", "what", "why", "note", "result")
+    )
+    turned_away = record.get("kind") == "auth" and note.get("result") in TURNED_AWAY
+    ended = (outcome(result), words(result)) if record.get("kind") == "outcome" else (None, None)
+    if record.get("kind") == "outcome":
+        db.execute("update record set outcome = ?, came = ? where id = ?", (*ended, record.get("about")))
     row = (
         n,
         record.get("id"),
@@ -207,12 +232,13 @@ def _take(db: sqlite3.Connection, n: int, data: bytes, segment: int, offset: int
         by.get("source") or "",
         what.get("asset"),
         what.get("action"),
-        why.get("decision"),
+        "deny" if turned_away else why.get("decision"),
         record.get("about"),
+        *ended,
         segment,
         offset,
     )
-    db.execute("insert or replace into record values (?,?,?,?,?,?,?,?,?,?,?,?)", row)
+    db.execute("insert or replace into record values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
     words = [(field, str(value), n) for field, value in _words(record, what, why) if value]
     db.executemany("insert or ignore into word values (?,?,?)", words)
 

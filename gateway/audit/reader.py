@@ -1,6 +1,11 @@
-"""Reading a journal that somebody else may be writing: never locks, never changes a byte."""
+"""Reading a journal that somebody else may be writing: never locks, never changes a byte.
+
+What cannot be read is named by its index, so that nobody takes the readable part for the whole. Whether it was
+changed is for `verify` to say.
+"""
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +13,10 @@ from pathlib import Path
 from gateway.audit import framing
 
 SEGMENTS = "segments"
+PATIENCE_S = 0.5
+"How long a record at the end may be half written before it counts as damaged: a batch takes milliseconds."
+LOOK_S = 0.02
+"Pause between two looks at it."
 
 
 @dataclass(slots=True)
@@ -52,13 +61,36 @@ class Walk:
             yield piece
             offset += len(piece)
 
+    def damage(self, following: int | None) -> int | None:
+        """After the walk: the index of a record that should be there and cannot be read; null where none is.
+
+        `following` is where the next segment begins; null for the last one, which may be growing just now.
+        """
+        scan = self.scan
+        if following is not None:
+            return scan.index if scan.fault is not None or scan.index != following else None
+        until = time.monotonic() + PATIENCE_S
+        while scan.fault is not None or any(piece.count(0) != len(piece) for piece in self.rest()):
+            if time.monotonic() >= until:
+                return scan.index
+            time.sleep(LOOK_S)
+            again = framing.Scan(self._read, scan.index)
+            again.resume(scan.index, scan.offset)
+            if next(iter(again), None) is not None:
+                return None  # It was being written, and is newer than this walk.
+            scan.fault = again.fault
+        return None
+
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._fd)
 
 
-def records(folder: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Index and bytes of every whole record from `start` on, as far as the journal can be read."""
+def records(folder: Path, start: int = 0, damaged: list[int] | None = None) -> Iterator[tuple[int, bytes]]:
+    """Index and bytes of every whole record from `start` on, as far as the journal can be read.
+
+    What cannot be read is added to `damaged`, the first index of each such place.
+    """
     known = segments(folder)
     for at, segment in enumerate(known):
         if at + 1 < len(known) and known[at + 1].first <= start:
@@ -68,5 +100,9 @@ def records(folder: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
             for index, data in enumerate(walk, segment.first):
                 if index >= start:
                     yield index, data
+            following = known[at + 1].first if at + 1 < len(known) else None
+            broken = walk.damage(following) if damaged is not None else None
+            if damaged is not None and broken is not None:
+                damaged.append(broken)
         finally:
             walk.close()

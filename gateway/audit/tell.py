@@ -4,24 +4,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-Told = dict[str, Any]
+from gateway.audit.deeds import Told, deed, many, window, wish
+from gateway.audit.outcome import outcome, words
 
-DONE = {
-    "read": "read",
-    "write": "wrote",
-    "call": "called",
-    "browse": "browsed",
-    "subscribe": "subscribed to",
-    "publish": "published",
-    "admin": "administered",
-}
 RESULTS = {
     "ok": "The device accepted it.",
-    "exception": "The device refused it.",
+    "exception": "It was refused there: {}.",
     "timeout": "The device did not answer: whether it was done is not known.",
-    "unknown": "The gateway ended before the outcome was written: whether it was done is not known.",
     "not_sent": "It was not sent.",
 }
+UNKNOWN = "Outcome: {}; whether it was done is not known."
+DECIDING = ("guardrail", "base", "site", "grant", "default")
+"Kinds of reasons, those that decide first: a grant that nearly fits is a hint. Other kinds come before all."
+CAME = {"accepted": "came in by", "unidentified": "came in unidentified by"}
+WENT = {"refused": "was refused by", "cut": "was cut off by"}
 
 
 def moment(wall_ns: int) -> str:
@@ -30,21 +26,23 @@ def moment(wall_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest // 1_000_000:03d}Z"
 
 
-def line(index: int, record: Told) -> str:
-    """One record on one line."""
-    return f"{index:>8}  {moment(record['wall_ns'])}  {record['kind']:<10} {_brief(record)}"
+def line(index: int, record: Told, came: str | None = None) -> str:
+    """One record on one line; `came` is the outcome of an intent in words, null where none is recorded."""
+    return f"{index:>8}  {moment(record['wall_ns'])}  {record['kind']:<10} {_brief(record, came)}"
 
 
 def sentence(records: Sequence[Told]) -> str:
     """What a record and its completions say, for a person."""
     lead = next((r for r in records if r["kind"] in ("intent", "denial")), records[0])
-    told = f"{moment(lead['wall_ns'])}: {_brief(lead, full=True)}."
-    outcome = next((r for r in records if r["kind"] == "outcome"), None)
-    if outcome is not None:
-        result = outcome.get("result") or {}
-        rest = ", ".join(f"{k} {v}" for k, v in result.items() if k != "status" and v not in (None, ""))
-        status = str(result.get("status"))
-        told += f" {RESULTS.get(status, f'Result: {status}.')}" + (f" ({rest})" if rest else "")
+    ended = next((r for r in records if r["kind"] == "outcome"), None)
+    result = (ended or {}).get("result") or {}
+    told = f"{moment(lead['wall_ns'])}: {_brief(lead, words(result) if ended else None, full=True)}."
+    if ended is not None:
+        rest = ", ".join(
+            f"{k} {v}" for k, v in result.items() if k not in ("status", "code") and v not in (None, "")
+        )
+        text = RESULTS.get(outcome(result), UNKNOWN).format(words(result))
+        told += f" {text}" + (f" ({rest})" if rest else "")
     elif lead["kind"] == "intent":
         told += " No outcome is recorded (yet)."
     if lead.get("clock") == "untrusted":
@@ -69,100 +67,81 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     return [(prefix, value)]
 
 
-def _brief(record: Told, *, full: bool = False) -> str:
-    kind = record["kind"]
+def _brief(record: Told, came: str | None, *, full: bool = False) -> str:
     by, what, note = (record.get(name) or {} for name in ("who", "what", "note"))
-    result = record.get("result") or {}
-    match kind:
+    match record["kind"]:
         case "intent":
-            return f"{_who(by, full=full)} {_deed(what)}, {_rule(record, full=full)}"
+            return f"{_who(by, full=full)} {deed(record, came)}, {_rule(record, full=full)}"
         case "denial":
-            return f"{_who(by, full=full)} was refused: {_wish(what)}, {_rule(record, full=full)}"
+            return f"{_who(by, full=full)} was refused: {wish(record)}, {_rule(record, full=full)}"
         case "outcome":
-            return f"outcome of {record.get('about')}: {result.get('status')}"
+            return f"outcome of {record.get('about')}: {words(record.get('result') or {})}"
         case "window":
-            entries = what.get("entries") or []
-            asked = sum(e.get("asked", 0) for e in entries)
-            tags = sorted({t for e in entries for t in _tags((e.get("input") or {}).get("points"))})
-            named = ", ".join(tags[:5]) + (" …" if len(tags) > 5 else "")
             recovered = " (saved after a crash)" if note.get("recovered") else ""
-            reader, asset = _who(by, full=full), what.get("asset")
-            return f"{reader} read {asset} {asked} times: {named or 'no tag'}{recovered}"
+            return f"{_who(by, full=full)} {window(what)}{recovered}"
         case "suppressed":
-            return f"{note.get('count')} more {note.get('of')} records of {_who(by)}: {note.get('reason')}"
-        case "lifecycle":
-            return f"{note.get('event')}" + _found(note.get("recovery") or {})
+            more = many(note.get("count"), f"more {note.get('of')} record")
+            return f"{more} of {_who(by)}: {note.get('reason')}"
+        case "lifecycle" if "event" in note:
+            return f"{note['event']}" + _found(note.get("recovery") or {})
+        case "auth" if note.get("result") in CAME | WENT:
+            return f"{_who(by)} {_door(note)}"
         case _:
             rest = ", ".join(f"{k} {v}" for k, v in note.items() if v not in (None, ""))
             return f"{_who(by)}: {rest}" if by else rest
+
+
+def _door(note: Told) -> str:
+    """Who came in how, or why not."""
+    result, listener = note["result"], note.get("listener") or "the gateway"
+    if result in CAME:
+        return f"{CAME[result]} {listener} ({'TLS ' + str(note['tls']) if note.get('tls') else 'no TLS'})"
+    message = f" ({note['message']})" if note.get("message") else ""
+    return f"{WENT[result]} {listener}: {note.get('code')}{message}"
 
 
 def _found(recovery: Told) -> str:
     """What a start found, if it was not as it should be."""
     parts = []
     if recovery.get("cut"):
-        parts.append(f"{recovery['cut']['bytes']} bytes behind index {recovery['cut']['index']} were cut")
+        cut = recovery["cut"]
+        verb = "was" if cut["bytes"] == 1 else "were"
+        parts.append(f"{many(cut['bytes'], 'byte')} behind index {cut['index']} {verb} cut")
     if recovery.get("unknown"):
-        parts.append(f"{len(recovery['unknown'])} intents have no outcome")
+        parts.append(f"{many(len(recovery['unknown']), 'intent')} without outcome")
     if recovery and not recovery.get("clean"):
         parts.append("the last run did not end by itself")
     return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _who(by: Told, *, full: bool = False) -> str:
-    subject = by.get("subject") or "somebody unknown"
+    subject = by.get("subject") or "somebody"
     source = f" from {by['source']}" if by.get("source") else ""
     roles = f" ({', '.join(by['roles'])})" if full and by.get("roles") else ""
     behalf = f" on behalf of {by['on_behalf_of']}" if by.get("on_behalf_of") else ""
     return f"{subject}{roles}{behalf}{source}"
 
 
-def _tags(points: Any) -> list[str]:
-    return [point["tag"] for point in points or () if isinstance(point, dict) and "tag" in point]
-
-
-def _deed(what: Told) -> str:
-    verb = DONE.get(str(what.get("action")), str(what.get("action")))
-    return f"{verb} {_object(what)} on {what.get('asset')}"
-
-
-def _wish(what: Told) -> str:
-    return f"{what.get('action')} {_object(what)} on {what.get('asset')}"
-
-
-def _object(what: Told) -> str:
-    """The tags with old and new values, or the addresses where no tag is there."""
-    points = [_point(p) for p in what.get("points") or ()]
-    if points:
-        return ", ".join(points)
-    modbus = what.get("modbus")
-    if isinstance(modbus, dict):
-        table, start, count = modbus.get("table"), modbus.get("start"), modbus.get("count")
-        values = modbus.get("values")
-        place = f"{table} {start}" + (
-            f"…{start + count - 1}" if start is not None and count and count > 1 else ""
-        )
-        return f"{place if table else what.get('kind')}" + (f" = {values}" if values else "")
-    return str(what.get("kind"))
-
-
-def _point(point: Told) -> str:
-    unit = f" {point['unit']}" if point.get("unit") else ""
-    new, old = point.get("value"), point.get("value_prev")
-    if new is None and point.get("q") is not None:
-        new, old, unit = point["q"], point.get("q_prev"), " quanta"
-    if new is None:
-        return str(point.get("tag"))
-    before = f" (before: {old:g}{unit})" if old is not None else " (before: not known)"
-    return f"{point.get('tag')} = {new:g}{unit}{before}"
-
-
 def _rule(record: Told, *, full: bool) -> str:
     why = record.get("why") or {}
-    reasons = [r.get("code", "") for r in why.get("reasons") or ()]
-    grants = why.get("grants") or []
-    if why.get("decision") == "allow":
-        told = f"allowed by {', '.join(grants) or ', '.join(reasons) or 'policy'}"
-    else:
-        told = f"denied by {', '.join(reasons) or 'default'}"
+    told = _allowed(why) if why.get("decision") == "allow" else _denied(why)
     return told + (f" under revision {str(why.get('revision'))[:12]}" if full else "")
+
+
+def _allowed(why: Told) -> str:
+    reasons = dict.fromkeys(reason.get("code", "") for reason in why.get("reasons") or ())
+    return f"allowed by {', '.join(why.get('grants') or reasons) or 'policy'}"
+
+
+def _denied(why: Told) -> str:
+    """Each code once, those that decide first, and what the first says; wire reasons say no more than codes."""
+    reasons = sorted(why.get("reasons") or (), key=_rank)
+    codes = list(dict.fromkeys(str(reason.get("code")) for reason in reasons)) or ["default"]
+    if reasons and reasons[0].get("msg") and reasons[0].get("kind") != "wire":
+        codes[0] += f" ({reasons[0]['msg']})"
+    return f"denied by {', '.join(codes)}"
+
+
+def _rank(reason: Told) -> int:
+    kind = reason.get("kind")
+    return DECIDING.index(kind) if kind in DECIDING else -1

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.audit.deeds import many
 from gateway.audit.note import LINES, LONGEST, Checkpoint, VerifierKey, opened, verifier_key
 from gateway.audit.reader import Segment, Walk, segments
 from gateway.audit.tiles import HASH, WIDTH, path
@@ -355,13 +356,13 @@ def told(report: Report) -> list[str]:
         lines.append(f"BAD: first bad index {report.first_bad.index}: {report.first_bad.what}")
     else:
         lines.append(
-            f"good: {report.covered} records under {report.checkpoints} checkpoints, root {report.root}"
+            f"good: {many(report.covered, 'record')} under {many(report.checkpoints, 'checkpoint')}, "
+            f"root {report.root}"
         )
     if report.uncovered:
-        first = report.covered
-        lines.append(
-            f"not covered yet: {report.uncovered} records from index {first} to {report.records - 1}"
-        )
+        first, last = report.covered, report.records - 1
+        place = f"index {first}" if first == last else f"index {first} to {last}"
+        lines.append(f"not covered yet: {many(report.uncovered, 'record')}, {place}")
     if report.tail is not None:
         lines.append(f"not covered, and not whole: {report.tail}")
     if report.open_intent_count:
@@ -381,6 +382,15 @@ def main(argv: list[str] | None = None) -> int:
     return run(args.folder, args.vkey, args.checkpoint, as_json=args.json)
 
 
+def _key_text(vkey: str) -> str:
+    """The key itself, or what its file holds."""
+    if Path(vkey).is_file():
+        return Path(vkey).read_text()
+    if vkey.count("+") < 2:
+        raise ValueError(f"there is no file {vkey}, and it is no verifier key (name+hexid+base64)")
+    return vkey
+
+
 def run(folder: Path, vkey: str, checkpoint: Path | None, *, as_json: bool) -> int:
     """Verify and print; shared by `audit verify` and the stand-alone program."""
 
@@ -388,8 +398,7 @@ def run(folder: Path, vkey: str, checkpoint: Path | None, *, as_json: bool) -> i
         print(f"{count} records …", file=sys.stderr)  # noqa: T201 (this is a program)
 
     try:
-        text = Path(vkey).read_text() if Path(vkey).is_file() else vkey
-        key = verifier_key(text)
+        key = verifier_key(_key_text(vkey))
         kept = checkpoint.read_bytes() if checkpoint is not None else None
         (folder / "segments").stat()
         report = verify(folder, key, kept=kept, progress=progress)

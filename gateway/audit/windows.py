@@ -30,6 +30,8 @@ MOST_KEPT = 2 * MOST_ENTRIES
 "Entries open or waiting to be written; beyond it reads get no receipt."
 MOST_HEADS = 50_000
 "Descriptions of operations kept for the next windows; beyond it all are forgotten."
+MOST_IN_WINDOW = 2_000
+"Entries of one window; one more ends it. Its records are written at one go, and that must not take long."
 MOST_ALIASES = 4
 "Operation objects remembered for one entry; equal ones beyond it are found by value, more slowly."
 MOST_CALLERS = 1024
@@ -219,7 +221,9 @@ class Windows:
         group = self._group(caller)
         window = group.windows.get(operation.asset or "")
         if window is not None and (
-            window.revision != decision.revision or now.mono_ns - window.since_ns >= self._window_ns
+            window.revision != decision.revision
+            or now.mono_ns - window.since_ns >= self._window_ns
+            or len(window.entries) >= MOST_IN_WINDOW
         ):
             self._close(window, now.mono_ns)
             return self.first(caller, operation, decision, now)
@@ -230,6 +234,7 @@ class Windows:
                 self.close_all(now)
                 return self.first(caller, operation, decision, now)
             if self.kept >= MOST_KEPT:
+                self._forget_if_idle(group)
                 return None
             if window is None:
                 window = self._begin(group, caller, operation, decision, now)
@@ -453,6 +458,13 @@ class Windows:
         del self._open[window.number]
         del group.windows[window.asset]
         self._closing.append(window)
+        for caller in group.callers:  # each is named again in the next window that it reads in
+            self.hot.pop(caller, None)
+        group.callers.clear()
+        self._forget_if_idle(group)
+
+    def _forget_if_idle(self, group: Group) -> None:
+        """A group is remembered as long as it has a window."""
         if not group.windows:
             for caller in group.callers:
                 self.hot.pop(caller, None)

@@ -116,9 +116,10 @@ class ControlSocket:
             if command not in UNRECORDED:
                 return {"error": f"the journal cannot record a {command}; status says why"}
             return await self._commands[command]()
-        if not isinstance(verdict, Forward) or not verdict.permit.spend(
-            self._door.engine.revision, now.mono_ns
-        ):
+        if isinstance(verdict, Forward) and not verdict.permit.spend(self._door.engine.revision, now.mono_ns):
+            settle(verdict.permit, {"status": "not_sent"}, b"", self._door, self._clock())
+            return {"error": f"policy changed while {command} was decided: ask again"}
+        if not isinstance(verdict, Forward):
             return {
                 "error": f"policy does not allow {identity.subject} to ask for {command}; see audit search"
             }

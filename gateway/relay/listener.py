@@ -202,6 +202,10 @@ class TlsListener:
             admitted = Refused("no_certificate", "the peer showed no certificate")
         else:
             admitted = self._trust.admit(certificate, now)
+        if isinstance(admitted, Identity) and self._of(admitted.subject) >= self.limits.most_connections // 2:
+            admitted = Refused(
+                "too_many_connections", f"{admitted.subject} has half of all connections already"
+            )
         if isinstance(admitted, Refused):
             self._count("handshakes_refused")
             self._note("refused", admitted.code, admitted.message, now, connection)
@@ -222,6 +226,10 @@ class TlsListener:
             caller=caller,
         )
         return caller
+
+    def _of(self, subject: str) -> int:
+        """Connections of one identity. It may have half of all: the other half is for everybody else."""
+        return sum(c.caller is not None and c.caller.identity.subject == subject for c in self._connections)
 
     def _end(self, connection: TlsConnection, failure: str | None) -> None:
         if connection not in self._connections:

@@ -31,6 +31,8 @@ CONTENT_S = 30.0
 TURN_SHARE = 0.9
 """How long a request may wait for its turn, as a share of the device's time-out. The device has its time-out
 after that, so whoever asks is answered before two of them are over."""
+SHARE_OF_ONE = 4
+"One caller may fill a quarter of a device's queue: who asks without end is told 06, others still get in."
 
 
 class PlantLink:
@@ -74,7 +76,9 @@ class PlantLink:
         if not self._turns and (connection := self._free(now)) is not None:
             self._launch(connection, waiting, now)
             return
-        if self.queued >= self.asset.queue or self._closed:
+        share = self.asset.queue // SHARE_OF_ONE
+        full = self.queued >= self.asset.queue or (self.queued >= share and self._turns.of(permit) >= share)
+        if full or self._closed:
             self.counts["refused_full"] += 1
             asyncio.get_running_loop().call_soon(self._unsent, waiting, Why.BUSY)
             return

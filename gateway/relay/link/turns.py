@@ -32,18 +32,29 @@ Queue = OrderedDict[int, deque[Waiting]]
 "By caller, the one whose turn it is first."
 
 
+MOST_ACTS = 8
+"Acts in a row while reads wait: then one read goes, so that a stream of writes does not end all polling."
+
+
 class Turns:
     """What waits for one device."""
 
-    __slots__ = ("_acts", "_length", "_reads")
+    __slots__ = ("_acts", "_in_a_row", "_length", "_reads")
 
     def __init__(self) -> None:
         self._acts: Queue = OrderedDict()
         self._reads: Queue = OrderedDict()
         self._length = 0
+        self._in_a_row = 0
+        "Acts that went before waiting reads."
 
     def __len__(self) -> int:
         return self._length
+
+    def of(self, permit: Permit) -> int:
+        """How many of this permit's caller wait already."""
+        key = id(permit.caller)
+        return len(self._acts.get(key, ())) + len(self._reads.get(key, ()))
 
     @property
     def urgent(self) -> bool:
@@ -58,7 +69,11 @@ class Turns:
 
     def next(self) -> Waiting:
         """Whose turn it is. Raises KeyError where nothing waits."""
-        queue = self._acts or self._reads
+        self._in_a_row = self._in_a_row + 1 if self._acts else 0
+        reading = not self._acts or (self._in_a_row > MOST_ACTS and any(self._reads.values()))
+        if reading:
+            self._in_a_row = 0
+        queue = self._reads if reading else self._acts
         caller, waits = queue.popitem(last=False)
         while not waits:
             caller, waits = queue.popitem(last=False)

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gateway.config.read import read
-from gateway.model.errors import GatewayError
+from gateway.config.document import open_document
+from gateway.model.errors import ConfigError, Fault, GatewayError
 from gateway.ops.control import ask
 
 
@@ -41,13 +41,12 @@ def reload(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
     else:
-        for name, what in answer.items():
-            print(f"{name}: {what}")
+        print("\n".join(_lines(answer)))
     return 1 if "error" in answer or "refused" in answer else 0
 
 
 def _ask(args: argparse.Namespace, command: str) -> dict[str, Any]:
-    data = args.data or read(args.config).gateway.data
+    data = args.data or _data(args.config)
     try:
         answer = ask(data / "control.sock", command)
     except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -59,21 +58,33 @@ def _ask(args: argparse.Namespace, command: str) -> dict[str, Any]:
     return answer
 
 
+def _data(config: Path) -> Path:
+    """The data folder that a configuration names. Nothing else of it need be right: it may be half edited."""
+    named = open_document(config, config.name).get(("gateway", "data"))
+    if not isinstance(named, str) or not named:
+        raise ConfigError([Fault(str(config), "names no gateway.data", "name it, or give --data")])
+    return config.parent / named
+
+
 def _lines(answer: dict[str, Any], indent: str = "") -> list[str]:
     """A tree that people can read: nested names are indented, lists of tables get a line each."""
     lines: list[str] = []
     for name, value in answer.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             lines.append(f"{indent}{name}:")
             lines += [indent + "  " + "  ".join(f"{k}={_word(v)}" for k, v in row.items()) for row in value]
         else:
-            lines.append(f"{indent}{name}: {_word(value)}")
+            first, *more = _word(value).split("\n")
+            lines.append(f"{indent}{name}: {first}")
+            lines += [f"{indent}{' ' * len(name)}  {line}" for line in more]
     return lines
 
 
 def _word(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_word(v)}" for k, v in value.items()) or "-"
     if isinstance(value, list):
         return ", ".join(str(v) for v in value) or "-"
     if value is None:

@@ -1,5 +1,6 @@
 """Must hold 7: policy changes under live connections, and a bundle that is not safe never is in force."""
 
+import re
 import shutil
 import threading
 import time
@@ -242,4 +243,23 @@ def test_reload_says_what_it_refused_and_why(site: Site) -> None:
     (site.policies / "data" / "shadow.yaml").write_text("dmz: {}\n")
     done = site.cli("reload", "-c", str(site.config))
     assert done.returncode == 1
-    assert "data/shadow.yaml:1" in done.stdout
+    assert "\n  policy: data/shadow.yaml:1: " in done.stdout
+    assert "{" not in done.stdout, "lines, no Python"
+
+
+def test_a_gateway_is_asked_though_its_configuration_has_mistakes(site: Site) -> None:
+    good = site.config.read_text()
+    assert re.search(r"^refused: -$", site.cli("status", "-c", str(site.config)).stdout, re.MULTILINE)
+    try:
+        site.config.write_text(good + "nonsense: 1\n")
+        done = site.cli("status", "-c", str(site.config))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"^  time: \d{4}-\d\d-\d\dT[\d:.]+Z$", done.stdout, re.MULTILINE)
+        assert re.search(r"name=certificate \S+/\S+\.pem", done.stdout)
+        done = site.cli("reload", "-c", str(site.config))
+        assert done.returncode == 1
+        assert "\n  configuration: gateway.yaml:" in done.stdout
+    finally:
+        site.config.write_text(good)
+    done = site.cli("reload", "-c", str(site.config))
+    assert done.returncode == 0, done.stdout

@@ -171,13 +171,13 @@ def test_invariant_11_an_expired_gateway_certificate_alarms_and_polling_goes_on(
             lambda record: (
                 record["kind"] == "lifecycle"
                 and record["note"].get("level") == "expired"
-                and record["note"]["name"] == "certificate gw-1.pem"
+                and record["note"]["name"] == "certificate pki/plant/issued/gw-1.pem"
             ),
         )
         assert alarm["note"]["days_left"] < 0
         assert "gw-1.pem" in site.log_text()
         expiries = {each["name"]: each["days_left"] for each in site.status()["expiries"]}
-        assert expiries["certificate gw-1.pem"] < 0
+        assert expiries["certificate pki/plant/issued/gw-1.pem"] < 0
         assert site.status()["clock"]["state"] == "trusted"
 
 
@@ -189,7 +189,8 @@ def test_expiry_alarms_in_time(tmp_path: Path, faketime: str, days_before: int, 
         alarm = site.wait_record(
             "the alarm",
             lambda record: (
-                record["kind"] == "lifecycle" and record["note"].get("name") == "certificate gw-1.pem"
+                record["kind"] == "lifecycle"
+                and record["note"].get("name") == "certificate pki/plant/issued/gw-1.pem"
             ),
         )
         assert (alarm["note"]["level"], alarm["note"]["days_left"]) == (level, days_before - 1)

@@ -98,7 +98,12 @@ class Site:
         routes = {}
         for unit in units:
             asset = Asset(
-                name=f"plc-{unit}", host="127.0.0.1", port=self.plant.port, unit=unit, in_flight=in_flight
+                name=f"plc-{unit}",
+                host="127.0.0.1",
+                port=self.plant.port,
+                unit=unit,
+                in_flight=in_flight,
+                timeout_ms=5000,
             )
             routes[unit] = Route(Place(asset, []), self.link(asset))
         return ModbusDoor(
@@ -135,7 +140,7 @@ class Client:
             self.writer.write(segment.data)
             sent += len(segment.asks)
         if segments[-1].severs:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(10):
                 await self.reader.read()
         else:
             while self.got.total() < sent:
@@ -145,7 +150,7 @@ class Client:
 
     async def take(self) -> None:
         """The next answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             head = await self.reader.readexactly(7)
             tid, protocol, length, unit = unpack_from(">HHHB", head)
             assert protocol == 0

@@ -33,6 +33,8 @@ MOST_BYTES = 64 * 1024 * 1024
 "A bundle larger than this is refused before it can exhaust the machine: 100 times a large estate's data."
 MOST_FILES = 2_000
 "More files than this are not a policy but a wrong folder."
+MOST_VALUES = 2_000_000
+"Values in one data file. YAML aliases make ten thousand million of a few lines, and that is meant as harm."
 
 UNFINISHED = ("~", ".part", ".new", ".tmp", ".bak", ".swp", ".orig")
 "Endings of files that an editor leaves for a moment; they are no part of the bundle."
@@ -243,7 +245,7 @@ def _documents(name: str, text: str, faults: list[Fault]) -> dict[str, Any]:
     if not isinstance(value, dict):
         faults.append(Fault(f"{name}:1", "is not a mapping", "start with the document's name, `grants:`"))
         return {}
-    strange = _strange(value, ())
+    strange = _strange(value, (), [MOST_VALUES])
     if strange is not None:
         path, what = strange
         faults.append(Fault(f"{name}:{line_of(text, path)}", what, "write a string or an integer"))
@@ -255,22 +257,25 @@ Strange = tuple[tuple[str | int, ...], str]
 "A place in the data, and what is wrong there."
 
 
-def _strange(value: Any, path: tuple[str | int, ...]) -> Strange | None:
-    """The first value that engines could read differently, or None.
+def _strange(value: Any, path: tuple[str | int, ...], room: list[int]) -> Strange | None:
+    """The first value that engines could read differently, or None; `room` counts down what may still come.
 
     Numbers are integers (quanta): engines disagree about the arithmetic of others, and about integers that
     a double does not hold.
     """
+    room[0] -= 1
+    if room[0] < 0:
+        return path, f"more than {MOST_VALUES} values, aliases counted each time"
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
                 return path, f"the key {key!r} is not a string"
-            found = _strange(inner, (*path, key))
+            found = _strange(inner, (*path, key), room)
             if found is not None:
                 return found
         return None
     if isinstance(value, list):
-        each = (_strange(inner, (*path, place)) for place, inner in enumerate(value))
+        each = (_strange(inner, (*path, place), room) for place, inner in enumerate(value))
         return next((found for found in each if found is not None), None)
     if isinstance(value, str):
         return (path, "a lone surrogate") if any("\ud800" <= c <= "\udfff" for c in value) else None

@@ -1,6 +1,7 @@
 """A bundle is what its files say, whoever reads it; what two readers could read differently is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from gateway.model.errors import PolicyError
 from gateway.policy import bundle as bundles
 from gateway.policy.bundle import digest, line_of, read
 from gateway.policy.loader import load
+from gateway.shipped import folder as shipped_folder
 from tests.policy.questions import shipped
 from tests.unit.policy.bundles import changed, written
 
@@ -97,3 +99,12 @@ def test_lines_of_places_in_data() -> None:
     text = "a:\n  - x: 1\n    y: 2\n  - {z: 3}\nb: 1\n"
     places = [(), ("a",), ("a", 0), ("a", 0, "y"), ("a", 1, "z"), ("b",), ("b", "c"), ("a", 7)]
     assert [line_of(text, place) for place in places] == [1, 1, 2, 3, 4, 5, 5, 1]
+
+
+def test_a_few_lines_of_aliases_are_no_ten_thousand_million_values(tmp_path: Path) -> None:
+    shutil.copytree(shipped_folder("policies"), tmp_path / "policies")
+    lines = ["a: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    (tmp_path / "policies" / "data" / "bomb.yaml").write_text("\n".join(lines) + "\n")
+    with pytest.raises(PolicyError, match="aliases counted each time"):
+        read(tmp_path / "policies")

@@ -1,4 +1,4 @@
-"""The commands of docs/guides/pki.md, pasted into a shell."""
+"""The commands of docs/guides/pki.md, pasted into a shell, make every file that deploy/gateway.yaml names."""
 
 import re
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "docs" / "guides" / "pki.md"
+DEPLOYED = ROOT / "deploy" / "gateway.yaml"
 
 
 def test_the_guides_commands_work_as_they_stand(tmp_path: Path) -> None:
@@ -26,3 +27,6 @@ def test_the_guides_commands_work_as_they_stand(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "revoked historian-1" in done.stdout
     assert "pki/plant/crl.pem: number 2" in done.stdout
+    named = set(re.findall(r"\bpki/\S+", re.sub("#.*", "", DEPLOYED.read_text()).replace("]", "")))
+    assert len(named) > 8
+    assert [name for name in sorted(named) if not (tmp_path / name).is_file()] == []

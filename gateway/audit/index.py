@@ -1,10 +1,11 @@
 """The search index: a SQLite file that follows from the journal and may be thrown away at any time.
 
-The process that searches brings it up to date itself, in `index.db` of a gateway's data folder where it may write
-there, else in a private file that SQLite deletes: evidence that lies elsewhere is never written beside. Exactly one connection writes, and it holds a lock file while it does; the file is in
-rollback mode, not WAL, because SQLite before 3.51.3 can corrupt a WAL database with two connections. What is
-found is read from the journal, with its check: the index is never the truth. Where the journal cannot be read,
-`damaged` says so, and the index goes no further than there, so that the next search says it again.
+The process that searches brings it up to date itself, in `index.db` of a gateway's data folder where it may
+write there, else in a private file that SQLite deletes: evidence that lies elsewhere is never written beside.
+Exactly one connection writes, and it holds a lock file while it does; the file is in rollback mode, not WAL,
+because SQLite before 3.51.3 can corrupt a WAL database with two connections. What is found is read from the
+journal, with its check: the index is never the truth. Where the journal cannot be read, `damaged` says so,
+and the index goes no further than there, so that the next search says it again.
 """
 
 import fcntl
@@ -202,7 +203,7 @@ def _where(filters: Filters) -> tuple[str, list[Any]]:
         ("decision = ?", filters.decision),
         (word.format("reason", "(value = ? or substr(value, 1, length(?) + 1) = ? || '.')"), filters.reason),
         ("kind = ?", filters.kind),
-        ("coalesce(outcome, iif(kind = 'intent', 'unknown', '')) = ?", filters.outcome),
+        ("coalesce(outcome, case kind when 'intent' then 'unknown' end) = ?", filters.outcome),
         ("wall_ns >= ?", filters.since_ns),
         ("wall_ns < ?", filters.until_ns),
     ]
@@ -239,8 +240,8 @@ def _take(db: sqlite3.Connection, n: int, data: bytes, segment: int, offset: int
         offset,
     )
     db.execute("insert or replace into record values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
-    words = [(field, str(value), n) for field, value in _words(record, what, why) if value]
-    db.executemany("insert or ignore into word values (?,?,?)", words)
+    found = [(field, str(value), n) for field, value in _words(record, what, why) if value]
+    db.executemany("insert or ignore into word values (?,?,?)", found)
 
 
 def _words(record: dict[str, Any], what: dict[str, Any], why: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """Reading a journal that somebody else may be writing: never locks, never changes a byte.
 
-What cannot be read is named by its index, so that nobody takes the readable part for the whole. Whether it was
-changed is for `verify` to say.
+What cannot be read is named by its index, so that nobody takes the readable part for the whole. Whether it
+was changed is for `verify` to say.
 """
 
 import os

@@ -134,7 +134,7 @@ def _allowed(why: Told) -> str:
 
 
 def _denied(why: Told) -> str:
-    """Each code once, those that decide first, and what the first says; wire reasons say no more than codes."""
+    """Each code once, those that decide first, and what the first says (wire reasons say no more)."""
     reasons = sorted(why.get("reasons") or (), key=_rank)
     codes = list(dict.fromkeys(str(reason.get("code")) for reason in reasons)) or ["default"]
     if reasons and reasons[0].get("msg") and reasons[0].get("kind") != "wire":

@@ -28,6 +28,8 @@ WATCH_S = 0.1
 "How often files, windows and the clock are looked at, so that a settled change counts within 500 ms."
 JUDGE_S = 60.0
 "How often live connections are looked at again, so that none outlives its certificate by more."
+AGAIN_S = 1.0
+"How long after a failure polling or publishing begins again."
 DRAIN_S = 2.0
 "How long a stop waits for requests that were taken: a device that is slower ends as `unknown`."
 YOUNG = 20_000
@@ -78,9 +80,9 @@ class Gateway:
         for listener in parts.listeners:
             await listener.start()
         if parts.settings.collector.enabled:
-            parts.tasks.start(parts.collector.run(), "collector")
+            parts.tasks.start(self._again("polling", parts.collector.run), "collector")
         if parts.broker is not None:
-            parts.tasks.start(parts.broker.run(), "mqtt")
+            parts.tasks.start(self._again("publishing", parts.broker.run), "mqtt")
         await self.control.start()
         parts.tasks.start(self._every("watching people", self._look_at_people), "watch people")
         parts.tasks.start(self._every("watching files", self._look_at_files), "watch files")
@@ -99,19 +101,32 @@ class Gateway:
             async with asyncio.timeout(DRAIN_S):
                 while parts.tasks.running("passage") or not parts.links.idle:  # noqa: ASYNC110 # once, at the end
                     await asyncio.sleep(0.005)
-        for listener in parts.listeners:
-            await listener.stop()
-        if parts.broker is not None:
-            await parts.broker.stop()
-        if parts.api is not None:
-            await parts.api.stop()
-        parts.links.stop()
-        await parts.tasks.stop()
-        await parts.journal.stop()
-        parts.clock.keep(parts.now())
+        async with contextlib.AsyncExitStack() as last_first:  # whatever fails, the journal is ended in order
+            last_first.callback(lambda: parts.clock.keep(parts.now()))
+            last_first.push_async_callback(parts.journal.stop)
+            last_first.push_async_callback(parts.tasks.stop)
+            last_first.callback(parts.links.stop)
+            if parts.api is not None:
+                last_first.push_async_callback(parts.api.stop)
+            if parts.broker is not None:
+                last_first.push_async_callback(parts.broker.stop)
+            for listener in parts.listeners:
+                last_first.push_async_callback(listener.stop)
 
     async def _status(self) -> dict[str, Any]:
         return status(self.parts)
+
+    async def _again(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run it for as long as the gateway runs: a fault nobody thought of costs a second, not the day."""
+        while True:
+            try:
+                await run()
+            except Exception as error:
+                log.exception("%s failed", what)
+                self.parts.alarm(f"{what} failed and begins again: {error!r}")
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
 
     # watching ----------------------------------------------------------------------------------
 

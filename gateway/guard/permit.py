@@ -41,7 +41,8 @@ class ReadPermit:
         self.receipts = receipts
         self.revision = decisions[0].revision
         self.expires_mono_ns = expires_mono_ns
-        self._spent = False
+        # Decisions of two bundles about one frame are no leave by either.
+        self._spent = len(decisions) > 1 and any(each.revision != self.revision for each in decisions)
 
     def spend(self, revision: str, mono_ns: int) -> bytes | None:
         """The bytes to send, once; None if spent, expired, or the bundle is no longer active."""

@@ -181,3 +181,16 @@ def test_writes_that_wait_for_their_record_are_counted_already(stage: Stage) -> 
     assert all(isinstance(each, Pending) for each in waiting)
     counts = [line.rpartition("=")[2] for line in stage.story if line.startswith("decide")]
     assert counts == ["0", "1", "2"]
+
+
+def test_decisions_of_two_bundles_are_no_permit(stage: Stage) -> None:
+    stage.grant(Action.READ)
+    stage.grant(Action.WRITE)
+    first = enter(Bytes(b"frame"), (WRITE, READ), CALLER, stage.door, stage.now())
+    assert isinstance(first, Pending)
+    stage.engine.revision = "rev-2"
+    mixed = Pending(first.frame, first.caller, first.operations, (first.decisions[0], None))
+    verdict = asyncio.run(finish(mixed, stage.door, stage.now()))
+    assert isinstance(verdict, Forward)
+    for revision in ("rev-1", "rev-2"):
+        assert verdict.permit.spend(revision, stage.now.ns) is None

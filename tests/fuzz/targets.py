@@ -279,7 +279,7 @@ TARGETS: dict[str, Target] = {
         Target(answers, 0.35, 520),
         Target(framing, 0.04, 400),
         Target(rtu, 0.15, 560),
-        Target(session, 0.03, 600),
+        Target(session, 0.03, 380),
         Target(extensions, 0.01, 1000),
         Target(certificate, 0.01, 1400),
     )

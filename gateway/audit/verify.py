@@ -361,8 +361,8 @@ def told(report: Report) -> list[str]:
         )
     if report.uncovered:
         first, last = report.covered, report.records - 1
-        place = f"index {first}" if first == last else f"index {first} to {last}"
-        lines.append(f"not covered yet: {many(report.uncovered, 'record')}, {place}")
+        place = f"at index {first}" if first == last else f"from index {first} to {last}"
+        lines.append(f"not covered yet: {many(report.uncovered, 'record')} {place}")
     if report.tail is not None:
         lines.append(f"not covered, and not whole: {report.tail}")
     if report.open_intent_count:

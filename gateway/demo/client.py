@@ -10,7 +10,9 @@ import argparse
 import json
 import logging
 import ssl
+import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +84,39 @@ def refusal(answer: Any) -> int | None:
     return int(answer.exception_code) if answer.isError() else None
 
 
+def _up_to(most: int) -> Callable[[str], int]:
+    """A number that fits its field of the frame."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not 0 <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not within 0 … {most}")
+        return value
+
+    return number
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line above."""
     parser = argparse.ArgumentParser(prog="gateway.demo.client", description="A pymodbus TLS client.")
     parser.add_argument("--demo", type=Path, required=True, help="folder of the running demo")
     parser.add_argument("--as", dest="who", default="hmi-1", help="hmi-1, view-1 or bare-1")
-    parser.add_argument("--unit", type=int, default=1)
+    parser.add_argument("--unit", type=_up_to(255), default=1)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, last in (("read", "count"), ("write", "values")):
         command = verbs.add_parser(verb)
         command.add_argument("table", type=Table, choices=list(Table))
-        command.add_argument("address", type=int, help="0-based, as on the wire")
-        command.add_argument(last, type=int, nargs="+" if verb == "write" else None)
+        command.add_argument("address", type=_up_to(65_535), help="0-based, as on the wire")
+        command.add_argument(last, type=_up_to(65_535), nargs="+" if verb == "write" else None)
     args = parser.parse_args(argv)
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-    facts = json.loads((args.demo / "demo.json").read_text(encoding="utf-8"))
-    shown = facts["certificates"][args.who]
+    try:
+        facts = json.loads((args.demo / "demo.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        parser.error(f"no demo runs in {args.demo}: {error.strerror}")
+    shown = facts["certificates"].get(args.who)
+    if shown is None:
+        parser.error(f"nobody is called {args.who}; there are {', '.join(facts['certificates'])}")
     tls = context(Path(facts["ca"]), Path(shown["certificate"]), Path(shown["key"]))
     try:
         client = connect(facts["ports"]["modbus"], tls)
@@ -105,9 +124,11 @@ def main(argv: list[str] | None = None) -> int:
             answer = read(client, args.table, args.address, args.count, args.unit)
         else:
             answer = write(client, args.table, args.address, args.values, args.unit)
-    except (ConnectionError, ModbusException, OSError) as error:
+    except (ModbusException, OSError) as error:
         print(f"no answer: {error}", file=sys.stderr)
         return 2
+    except (ValueError, struct.error) as error:  # pymodbus itself does not send it
+        parser.error(str(error))
     code = refusal(answer)
     if code is not None:
         print(f"exception {code:02X}: {MEANINGS.get(code, 'unknown')}")

@@ -28,7 +28,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Come without a certificate (fatal alert), and without a role (exception 01)",
         (
-            "openssl s_client -connect 127.0.0.1:{modbus} -CAfile $D/pki/root/ca.pem </dev/null | tail -3",
+            "openssl s_client -connect 127.0.0.1:{modbus} -ign_eof </dev/null 2>&1 | grep -i alert",
             "client --as bare-1 read holding 10 1",
         ),
     ),
@@ -37,7 +37,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "it https://127.0.0.1:{https}/api/v1/tags/plc-1.level",
             "it https://127.0.0.1:{https}/api/v1/tags",
-            "curl -s --cacert $D/pki/root/ca.pem https://127.0.0.1:{https}/api/v1/tags   # no certificate",
+            "curl -sS --cacert $D/pki/root/ca.pem https://127.0.0.1:{https}/api/v1/tags   # no certificate",
         ),
     ),
     (
@@ -68,10 +68,10 @@ def what_to_try(world: World) -> str:
     lines = [
         "The gateway is up. In another terminal, paste this first, then what you like:",
         "",
-        f"    cd {root}; D={shlex.quote(str(world.folder))}",
-        f'    gw() {{ {python} -m gateway "$@"; }}',
-        f'    client() {{ {python} -m gateway.demo.client --demo $D "$@"; }}',
-        f'    it() {{ curl -s --cacert $D/pki/root/ca.pem --cert {me}.pem --key {me}.key "$@"; echo; }}',
+        f"    D={shlex.quote(str(world.folder))}",
+        f'    gw() {{ PYTHONPATH={root} {python} -m gateway "$@"; }}',
+        f'    client() {{ PYTHONPATH={root} {python} -m gateway.demo.client --demo "$D" "$@"; }}',
+        f'    it() {{ curl -sS --cacert $D/pki/root/ca.pem --cert {me}.pem --key {me}.key "$@"; echo; }}',
     ]
     for title, commands in SECTIONS:
         if "MQTT" in title and not world.broker:

@@ -1,0 +1,83 @@
+"""What the demo prints to be pasted, pasted into a shell somewhere else; and its client, typed wrongly."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.demo import client
+from gateway.demo.say import what_to_try
+from gateway.demo.world import World
+from tests.e2e.conftest import Demo
+
+WRONG = {
+    "write holding 0 70000": "70000 is not within 0 … 65535",
+    "write holding 0 -1": "-1 is not within 0 … 65535",
+    "write input 0 1": "nobody can write input",
+    "write holding 0" + 200 * " 1": "format requires",
+    "read holding 70000 1": "70000 is not within 0 … 65535",
+    "read holding 0 3000": "count 3000",
+    "--unit 300 read holding 0 1": "300 is not within 0 … 255",
+    "--as nobody read holding 0 1": "nobody is called nobody; there are hmi-1, ",
+    "--demo nowhere read holding 0 1": "no demo runs in nowhere",
+}
+
+
+class Shell:
+    """Pastes commands, each after the first block that the demo prints."""
+
+    def __init__(self, demo: Demo, place: Path) -> None:
+        world = World(demo.folder)
+        world.ports = demo.facts["ports"]
+        text = what_to_try(world)
+        lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+        last = next(number for number, line in enumerate(lines) if line.startswith("it()"))
+        self.prelude, self.lines = lines[: last + 1], lines[last + 1 :]
+        self.place = place
+
+    def printed(self, begins: str) -> tuple[int, str]:
+        """Paste the first printed line that begins so."""
+        return self.type(next(line for line in self.lines if line.startswith(begins)))
+
+    def type(self, command: str) -> tuple[int, str]:
+        """Its exit code and all that it said."""
+        done = subprocess.run(
+            ["bash", "-c", "\n".join((*self.prelude, command))],
+            cwd=self.place,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.mark.needs("mosquitto", "curl", "openssl")
+def test_what_it_prints_works_in_any_folder(
+    demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    shell = Shell(demo, place)
+    code, said = shell.printed("client read holding 10 10")
+    assert (code, len(said.split())) == (0, 10), said
+    assert shell.printed("gw status")[0] == 0
+    code, said = shell.printed("openssl s_client")
+    assert code == 0
+    assert "alert certificate required" in said
+    code, said = shell.printed("curl ")
+    assert code != 0
+    assert "alert" in said, "without a certificate: why, not silence"
+    code, said = shell.type("client write holding 0 70000")
+    assert code == 2
+    assert "Traceback" not in said
+    code, said = shell.type("client read holding 65535 10")
+    assert (code, said) == (1, "exception 02: illegal data address\n")
+    for typed, told in WRONG.items():
+        with pytest.raises(SystemExit) as end:
+            client.main(["--demo", str(demo.folder), *typed.split()])
+        assert end.value.code == 2
+        assert told in capsys.readouterr().err

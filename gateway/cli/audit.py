@@ -5,6 +5,7 @@ Whoever looks at a journal that cannot be read to its end is told so, with exit 
 
 import argparse
 import json
+import stat
 import sys
 import time
 from collections import deque
@@ -199,8 +200,10 @@ def search(args: argparse.Namespace) -> int:
 
 
 def _index(args: argparse.Namespace) -> Index:
-    own = all((args.data / name).is_file() for name in OWN)
-    index = Index(_journal(args), args.data / "index.db" if own else None)
+    """The index: kept beside a gateway's journal, private where the folder is none or is marked read-only."""
+    journal = _journal(args)
+    own = all((args.data / name).is_file() for name in OWN) and args.data.stat().st_mode & stat.S_IWUSR
+    index = Index(journal, args.data / "index.db" if own else None)
     index.refresh()
     return index
 

@@ -135,6 +135,12 @@ def test_nothing_is_written_beside_evidence(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "journal", tmp_path / "journal")
     assert run("search", "--data", str(tmp_path)) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["journal"]
+    for name in ("format", "lock"):
+        (tmp_path / name).touch()
+    tmp_path.chmod(0o500)  # counts for root too
+    assert run("search", "--data", str(tmp_path)) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["format", "journal", "lock"]
+    tmp_path.chmod(0o700)
 
 
 def test_show_tells_a_write_as_a_sentence(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,6 +338,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 HMI = "spiffe://plant.example/hmi-3 from 10.0.0.7"
 SET = "plc-1.level_sp = 42.5 % (before: 40 %) on plc-1"
+BASE_FIRST = "denied by base.it (not from IT), site.local, grant.addresses, grant.limits"
 LINES = [
     f"{HMI} wrote {SET}, allowed by hmi",
     f"{HMI} asked to write {SET} (outcome: timeout), allowed by hmi",
@@ -343,8 +350,7 @@ LINES = [
     f"{HMI} asked for status 1 time",
     f"{HMI} was refused: asked for read_holding_registers (unit 9), denied by wire.unmapped_unit",
     f"{HMI} was refused: asked for read_tag 'foo', denied by wire.unknown_tag",
-    f"{HMI} was refused: write {SET}, denied by base.it (not from IT), site.local, "
-    "grant.addresses, grant.limits",
+    f"{HMI} was refused: write {SET}, {BASE_FIRST}",
     f"{HMI} came in by modbus-north (TLS 1.3)",
     "somebody from 10.9.9.9 was refused by modbus-north: revoked (serial ab was revoked by CN=plant)",
 ]

@@ -1,7 +1,13 @@
-"""What the demo prints to be pasted, pasted into a shell somewhere else; and its client, typed wrongly."""
+"""What the demo prints to be pasted, pasted into a shell somewhere else; and its client, typed wrongly.
 
+And what the guide for IT teams says to do in the demo's folder.
+"""
+
+import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +15,7 @@ import pytest
 from gateway.demo import client
 from gateway.demo.say import what_to_try
 from gateway.demo.world import World
-from tests.e2e.conftest import Demo
+from tests.e2e.conftest import ROOT, Demo
 
 WRONG = {
     "write holding 0 70000": "70000 is not within 0 … 65535",
@@ -22,6 +28,9 @@ WRONG = {
     "--as nobody read holding 0 1": "nobody is called nobody; there are hmi-1, ",
     "--demo nowhere read holding 0 1": "no demo runs in nowhere",
 }
+
+
+GUIDE = ROOT / "docs" / "guides" / "it-first-value.md"
 
 
 class Shell:
@@ -55,6 +64,25 @@ class Shell:
         return done.returncode, done.stdout
 
 
+def as_the_guide_says(demo: Demo) -> None:
+    """Its first commands and its program, in the folder it names, with the port that the demo printed."""
+    text = GUIDE.read_text().replace(":8443", f":{demo.facts['ports']['https']}")
+    curl = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:2])
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            command, cwd=demo.folder, capture_output=True, text=True, timeout=30, check=True
+        )
+        return done.stdout
+
+    tag = json.loads(run("bash", "-c", curl))
+    assert (tag["name"], tag["quality"]) == ("plc-1.level", "good")
+    assert " % 2" in run(sys.executable, "-c", program)
+    refused = run("bash", "-c", curl.replace("curl ", "curl -s -o /dev/null -w '%{http_code}' -X GET -d x "))
+    assert refused == "413"
+
+
 @pytest.mark.needs("mosquitto", "curl", "openssl")
 def test_what_it_prints_works_in_any_folder(
     demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -76,6 +104,7 @@ def test_what_it_prints_works_in_any_folder(
     assert "Traceback" not in said
     code, said = shell.type("client read holding 65535 10")
     assert (code, said) == (1, "exception 02: illegal data address\n")
+    as_the_guide_says(demo)
     for typed, told in WRONG.items():
         with pytest.raises(SystemExit) as end:
             client.main(["--demo", str(demo.folder), *typed.split()])

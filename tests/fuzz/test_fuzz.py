@@ -1,4 +1,4 @@
-"""Every kept input, and most of a minute of new ones: some seconds for each reader, in a process of its own."""
+"""Every kept input, and most of a minute of new ones: some seconds a reader, each in its own process."""
 
 import re
 import subprocess

@@ -55,7 +55,7 @@ class Journal(Protocol):
         """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
 
     def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
-        """What came of an intent. `result["status"]`: ok, exception, timeout, unknown, not_sent."""
+        """What came of an intent: ok, exception_XX, timeout, wrong_answer, unknown, not_sent, failed."""
 
     def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
         """A refusal, in full or counted (the flood rule of invariant 10)."""

@@ -82,7 +82,8 @@ def _read(certificate: bytes, zone: str) -> tuple[Identity, int] | Refused:
         return _parse(certificate, zone)
     except _Unusable as unusable:
         return unusable.refused
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        # TypeError: a name whose ASN.1 type the library has no text for.
         return Refused("unreadable", f"the certificate cannot be read: {error}")
 
 

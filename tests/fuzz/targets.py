@@ -36,9 +36,6 @@ NEVER = b"\x2b\x0d"
 NOW = Now(0, 0, True, 0)
 JUDGED_NS = 1_800_000_000 * 10**9
 "When certificates are judged; those that are kept are valid then."
-KNOWN_FAULT = "oid must be X500_UNIQUE_IDENTIFIER for BitString type"
-"""`cryptography` raises this TypeError for a name of an odd ASN.1 type, and `identify` lets it out. Delete
-this, and its test, with the mend."""
 QUIRKS = tuple(Quirk)
 
 PLACE = Place(
@@ -199,12 +196,7 @@ def session(data: bytes) -> None:
 
 def certificate(data: bytes) -> None:
     """A certificate in DER. It names one peer with one role at most, or it is refused."""
-    try:
-        read = identify(data, "plant", JUDGED_NS)
-    except TypeError as error:
-        if KNOWN_FAULT in str(error):
-            return
-        raise
+    read = identify(data, "plant", JUDGED_NS)
     if isinstance(read, Refused):
         assert read.code
         return

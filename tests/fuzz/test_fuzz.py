@@ -11,7 +11,7 @@ from gateway.identity.certificate import Refused, identify
 from tests.pki import Pki, pki
 
 from . import corpora
-from .targets import JUDGED_NS, KNOWN_FAULT, TARGETS
+from .targets import JUDGED_NS, TARGETS
 
 __all__ = ["pki"]
 
@@ -65,7 +65,6 @@ def test_new_inputs_break_no_promise(name: str, tmp_path: Path) -> None:
     assert int(runs[1]) > LEAST_RUNS
 
 
-@pytest.mark.xfail(raises=TypeError, strict=True, reason=KNOWN_FAULT)
 def test_a_name_of_an_odd_type_is_refused(pki: Pki) -> None:
     """A certificate whose common name is a BIT STRING is refused, as others are that name nobody."""
     der = pki.with_names("plant", "odd-name", []).der

@@ -25,6 +25,7 @@ from gateway.relay.link import Links, PlantLink, SharedReads
 from gateway.relay.suspicion import Suspect, Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus import functions, refusal
+from gateway.wire.modbus.findings import Finding
 from gateway.wire.modbus.framing import Adu, MbapReader, adu
 from gateway.wire.modbus.meaning import LastValues, Place
 
@@ -200,6 +201,8 @@ class ModbusClient(asyncio.Protocol):
         if isinstance(understood, tuple):
             request, operations = understood
             if self.outstanding >= shared.most_outstanding:
+                found = (Finding.TOO_MANY_OUTSTANDING,)
+                shared.suspicion.tell(found, self._caller, route.asset.name, now)
                 self.reply(frame.tid, frame.unit, refusal.exception(request.fc, Why.BUSY))
                 return
             self.suspect.asked(frame.tid, frame.unit, request, operations, route.place, now)

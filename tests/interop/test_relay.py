@@ -403,6 +403,7 @@ async def test_requests_of_one_connection_have_a_bound_and_06_beyond_it() -> Non
         busy = [await client.answer() for _ in range(6)]
         assert sorted(tid for tid, _ in busy) == list(range(64, 70))
         assert {pdu for _, pdu in busy} == {b"\x83\x06"}
+        assert findings(bench) == ["too_many_outstanding"] * 6
 
 
 async def test_a_client_that_does_not_read_is_not_read_from() -> None:

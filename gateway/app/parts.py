@@ -212,6 +212,7 @@ class Parts:
                     clock=self.now,
                     ulids=self.ulids,
                     count=self.metrics.count,
+                    flush=self.flush,
                 )
 
     def _listener(self, section: Listener, inner: Any) -> TlsListener:

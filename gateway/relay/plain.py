@@ -15,6 +15,7 @@ from gateway.model.identity import Authentication, Caller, Identity, Kind
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
 from gateway.model.ulid import Ulids
+from gateway.relay.flush import Flush
 from gateway.relay.listener import Count
 from gateway.relay.tls import HIGH_WATER
 
@@ -28,6 +29,7 @@ class PlainConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.caller: Caller | None = None
         self.reads = 0
+        self._out: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -38,16 +40,29 @@ class PlainConnection(asyncio.Protocol):
             self.transport.abort()
             return
         self._inner = self._listener.inner(self.caller)
-        self._inner.connection_made(transport)
+        self._inner.connection_made(PlainTransport(self, self.transport))
 
     def data_received(self, data: bytes) -> None:
         self.reads += 1
         if self._inner is not None:
             self._inner.data_received(data)
 
+    def write(self, data: bytes) -> None:
+        """Send at the end of the loop's turn."""
+        if not self._out:
+            self._listener.flush.add(self)
+        self._out.append(data)
+
+    def flush(self) -> None:
+        """Write what was sent in this turn of the loop."""
+        out, self._out = self._out, []
+        if out and self.transport is not None:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+
     def connection_lost(self, exc: Exception | None) -> None:
         if self._inner is not None:
             self._inner.connection_lost(exc)
+        self.transport = None  # what still wants to be flushed has nowhere to go
         self._listener.end(self)
 
     def pause_writing(self) -> None:
@@ -57,6 +72,35 @@ class PlainConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._inner is not None:
             self._inner.resume_writing()
+
+
+class PlainTransport(asyncio.Transport):
+    """The transport that the inner protocol sees: it writes at the end of the loop's turn."""
+
+    def __init__(self, connection: PlainConnection, below: asyncio.Transport) -> None:
+        super().__init__()
+        self._connection = connection
+        self._below = below
+        self.write = connection.write  # type: ignore[assignment,method-assign] # one call less on the hot path
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._below.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._below.is_closing()
+
+    def close(self) -> None:
+        self._connection.flush()
+        self._below.close()
+
+    def abort(self) -> None:
+        self._below.abort()
+
+    def pause_reading(self) -> None:
+        self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._below.resume_reading()
 
 
 class PlainListener:
@@ -71,8 +115,11 @@ class PlainListener:
         clock: Callable[[], Now],
         ulids: Ulids,
         count: Count,
+        flush: Flush | None = None,
     ) -> None:
+        """`flush` is best shared by all that writes in one loop."""
         self.limits = limits
+        self.flush = flush or Flush()
         self.inner = inner
         self._journal = journal
         self._clock = clock
@@ -103,6 +150,7 @@ class PlainListener:
             self._server.close()
         for connection in self._connections:
             if connection.transport is not None:
+                connection.flush()
                 connection.transport.close()
 
     @property

@@ -24,10 +24,23 @@ from gateway.wire.modbus.refusal import CODES
 
 MOST_WATCHES = 4_096
 "Pairs of source and asset remembered; the one silent longest is forgotten first."
-MOST_FAMILIAR = 4_096
-"Requests of one connection that are no news in this window; beyond it all are looked at anew."
+MOST_FAMILIAR = 65_536
+"Requests of one source that are no news in this window; beyond it all are looked at anew."
+MOST_SOURCES = 1_024
+"Sources whose familiar requests new connections share; the one that came first is forgotten first."
 
 Key = tuple[str, str, str]
+
+
+class Familiar:
+    """What one source has asked in this window."""
+
+    __slots__ = ("seen", "until_ns")
+
+    def __init__(self) -> None:
+        self.seen: dict[int, tuple[Operation, ...]] = {}
+        "By identity; held, so that no other object can take the identity."
+        self.until_ns = 0
 
 
 class Suspicion:
@@ -45,7 +58,18 @@ class Suspicion:
         self._journal = journal
         self._count = count
         self._thresholds = thresholds
+        self._familiars: OrderedDict[tuple[str, str], Familiar] = OrderedDict()
         self._watches: OrderedDict[Key, Watch] = OrderedDict()
+
+    def familiar(self, caller: Caller) -> Familiar:
+        """What this source has asked in this window, whatever connection it came by."""
+        key = (caller.identity.subject, caller.source)
+        found = self._familiars.get(key)
+        if found is None:
+            found = self._familiars[key] = Familiar()
+            if len(self._familiars) > MOST_SOURCES:
+                self._familiars.popitem(last=False)
+        return found
 
     def watch(self, caller: Caller, place: Place) -> Watch:
         """The memory of this source and this asset."""
@@ -75,14 +99,12 @@ class Suspicion:
 class Suspect:
     """One connection, as it is watched."""
 
-    __slots__ = ("_caller", "_familiar", "_shared", "_tids", "_until_ns")
+    __slots__ = ("_caller", "_familiar", "_shared", "_tids")
 
     def __init__(self, shared: Suspicion, caller: Caller) -> None:
         self._shared = shared
         self._caller = caller
-        self._familiar: dict[int, tuple[Operation, ...]] = {}
-        "By identity; held, so that no other object can take the identity."
-        self._until_ns = 0
+        self._familiar = shared.familiar(caller)
         self._tids: set[int] = set()
 
     def asked(
@@ -98,13 +120,14 @@ class Suspect:
         if tid in self._tids and not self._shared.ids_mean_nothing:
             self._shared.tell((Finding.DUPLICATE_TID_OUTSTANDING,), self._caller, place.asset.name, now)
         self._tids.add(tid)
-        if now.mono_ns >= self._until_ns or len(self._familiar) > MOST_FAMILIAR:
-            self._familiar.clear()
-            self._until_ns = now.mono_ns + self._shared.window_ns
-        if id(operations) in self._familiar:
+        familiar = self._familiar
+        if now.mono_ns >= familiar.until_ns or len(familiar.seen) > MOST_FAMILIAR:
+            familiar.seen.clear()
+            familiar.until_ns = now.mono_ns + self._shared.window_ns
+        if id(operations) in familiar.seen:
             return
         if operations and operations[0].action not in MUTATING:
-            self._familiar[id(operations)] = operations
+            familiar.seen[id(operations)] = operations
         watch = self._shared.watch(self._caller, place)
         found = watch.request(unit, request, now.mono_ns, operations)
         if found:

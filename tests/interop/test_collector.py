@@ -71,7 +71,7 @@ def test_values_of_a_real_server_and_the_server_stopped_polling_of_others_unharm
             for make in (
                 tag(name, 0, scale=0.1),
                 tag(name, 1),
-                tag(name, 2, DataType.FLOAT32),
+                tag(name, 2, DataType.FLOAT32, resolution=0.1),
                 tag(name, 4, DataType.INT32, word_order=Order.LITTLE),
             )
         ]

@@ -1,7 +1,7 @@
 """A place where callers come in: accept, shake hands, identify, hand over to a protocol.
 
 The same listener serves Modbus and HTTPS; only the inner protocol differs. Each connection gets the current
-context, so a change of trust counts from the next handshake on, and `recheck` makes it count for the
+context, so a change of trust counts from the next handshake on, and `judge` makes it count for the
 connections that live (invariant 7).
 """
 
@@ -113,17 +113,11 @@ class TlsListener:
             "callers": sorted({c.caller.identity.subject for c in self._connections if c.caller}),
         }
 
-    def recheck(self) -> None:
-        """Trust has changed: a new look at who is here, and a new context for who comes.
-
-        In this order, because the context may fail (IdentityError, a certificate half renewed): whoever was
-        revoked goes either way.
-        """
-        self.judge()
-        self.renew()
-
     def renew(self) -> None:
-        """A new context for who comes, of trust and certificate as they are now. May raise IdentityError."""
+        """A new context for who comes, of trust and certificate as they are now. May raise IdentityError.
+
+        After a change of trust call `judge` first: whoever was revoked goes, whatever becomes of this.
+        """
         self._context = server_context(self._certificate, self._key, self._trust)
 
     def judge(self) -> None:

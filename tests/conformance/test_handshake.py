@@ -320,7 +320,8 @@ async def test_r_42_tls_1_2_resumes_by_session_id_and_1_3_never(pki: Pki, hmi: C
                 peer.ask(read(1, 5))
                 session = peer.session
                 peer.bye()
-            here.listener.recheck()
+            here.listener.judge()
+            here.listener.renew()
             with Peer(here.listener.port, context, session) as peer:
                 peer.handshake()
                 return peer.resumed

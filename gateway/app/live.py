@@ -7,6 +7,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -46,7 +47,7 @@ class Live:
     def prepare_policy(self) -> Policy | PolicyError | None:
         """The bundle on disk, ready for use; why it is refused; None if it is the active one."""
         try:
-            found = bundle.read(self.parts.settings.policy.bundle)
+            found = bundle.read(self.parts.settings.policy.bundle or Path())
             if found.revision == self.parts.decider.revision:
                 return None
             prepared = prepare(found)

@@ -177,7 +177,7 @@ class Watches:
     def __init__(self, path: Path) -> None:
         self.tags = Watch(path, *path.parent.glob("*.yaml"))
         self.settings = read(path, asset_cost)
-        self.policy = Watch(self.settings.policy.bundle)
+        self.policy = Watch(*filter(None, [self.settings.policy.bundle]))
         self.certificates = Watch(*_own_files(self.settings))
 
 

@@ -129,6 +129,8 @@ class _Look:
 
     def policy(self) -> Iterator[Finding]:
         """The bundle can be activated, knows the assets, and lets nobody write to a safety system."""
+        if self.settings.policy.bundle is None:
+            return  # a service has it; whether it is good shows when it comes
         name = self.settings.policy.bundle.name
         try:
             bundle = bundles.read(self.settings.policy.bundle)
@@ -154,6 +156,11 @@ class _Look:
                 what = f"{asset.name} is of kind {asset.kind} here and {kind} in {name}/data"
                 yield Doubt(Fault(where, what, "say the same in both"))
 
+    @property
+    def _bundle(self) -> str:
+        """How people call it."""
+        return self.settings.policy.bundle.name if self.settings.policy.bundle else "the bundle"
+
     def _own_role(self, bundle: Bundle) -> Iterator[Finding]:
         """Policy data binds the role with which the gateway polls and publishes."""
         where = self.where(("gateway", "certificate"))
@@ -164,7 +171,7 @@ class _Look:
             return
         if self.settings.tags and ROLE not in bundle.data["role_bindings"].get(subject, ()):
             what = f"policy does not bind the role {ROLE} to the gateway itself, {subject}: it polls nothing"
-            mend = f"add `{subject}: [{ROLE}]` to role_bindings in {self.settings.policy.bundle.name}/data"
+            mend = f"add `{subject}: [{ROLE}]` to role_bindings in {self._bundle}/data"
             yield Doubt(Fault(where, what, mend))
 
     def _conduits(self, bundle: Bundle) -> Iterator[Finding]:
@@ -176,7 +183,7 @@ class _Look:
                 if asset in zones and (way := (listener.zone, zones[asset])) not in ways:
                     where = self.where(("listeners", number, "units", str(unit)))
                     what = f"no conduit for modbus leads from {way[0]} to {way[1]}, the zone of {asset}"
-                    mend = f"add one in {self.settings.policy.bundle.name}/data; now all is denied"
+                    mend = f"add one in {self._bundle}/data; now all is denied"
                     yield Doubt(Fault(where, what, mend))
 
     def _tags(self, bundle: Bundle) -> Iterator[Finding]:
@@ -185,7 +192,7 @@ class _Look:
         for tag, where in tags_named(bundle):
             if tag not in known:
                 fault = Fault(where, f"no tag {tag} is configured", "mend the name, or add the tag")
-                yield Doubt(_within(self.settings.policy.bundle.name, fault))
+                yield Doubt(_within(self._bundle, fault))
 
     def _expires(self, where: str, name: str, expires_ns: int) -> Iterator[Finding]:
         """Told from 90 days before, as alarms are. Expiry stops no polling, so it is never a fault."""

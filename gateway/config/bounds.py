@@ -6,14 +6,18 @@ A bound is here because something breaks beyond it: a standard's limit, a device
 from msgspec import Struct
 
 from gateway.config.settings import (
+    AdminSection,
     AuditSection,
+    BundleService,
     ClockSection,
     CollectorSection,
     GatewaySection,
     HttpsSection,
     Listener,
     MqttSection,
+    OpaSection,
     PolicySection,
+    Signing,
     Zone,
 )
 from gateway.model.asset import Asset, SerialLine, Tag, Window
@@ -48,6 +52,12 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (Listener, "outstanding"): Bound(1, 1024),
     (PolicySection, "cache_entries"): Bound(0, 10_000_000),
     (PolicySection, "recheck_one_in"): Bound(1, 1_000_000),
+    (PolicySection, "cross_check_one_in"): Bound(0, 1_000_000),
+    (BundleService, "poll_s"): Bound(0.1, DAY_S),
+    (OpaSection, "timeout_ms"): Bound(10, 5_000),
+    (OpaSection, "reads_without_s"): Bound(0, 3600),
+    (AdminSection, "port"): PORT,
+    (AdminSection, "most_pending"): Bound(1, 10_000),
     (AuditSection, "window_s"): Bound(0.1, 3600),
     (AuditSection, "checkpoint_s"): Bound(0.05, 3600),
     (AuditSection, "segment_bytes"): Bound(1024**2, 4 * 1024**3),
@@ -88,6 +98,7 @@ NAME = Words(
     "write letters, digits, `_`, `.` and `-`, at most 64, a letter or digit first",
 )
 HOST = Words(r"^[A-Za-z0-9:._-]{1,253}$", "write an IP address or a host name, without port")
+URL = Words(r"^https?://[!-~]{1,2000}$", "write https:// and the rest of the address")
 
 WORDS: dict[tuple[type[Struct], str], Words] = {
     (GatewaySection, "name"): NAME,
@@ -100,6 +111,11 @@ WORDS: dict[tuple[type[Struct], str], Words] = {
     (Asset, "name"): NAME,
     (Asset, "kind"): NAME,
     (Asset, "zone"): NAME,
+    (BundleService, "url"): URL,
+    (Signing, "scope"): Words(r"^[!-~]{0,128}$", "write visible ASCII characters, at most 128"),
+    (OpaSection, "url"): URL,
+    (AdminSection, "host"): HOST,
+    (AdminSection, "zone"): NAME,
     (HttpsSection, "host"): HOST,
     (HttpsSection, "zone"): NAME,
     (MqttSection, "name"): NAME,

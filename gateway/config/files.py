@@ -38,10 +38,16 @@ def private(path: Path) -> Iterator[Complaint]:
             yield f"others can use the key {path} (mode {mode:04o})", f"chmod 600 {path}"
 
 
-def folder(path: Path) -> Iterator[Complaint]:
-    """A folder that must be there."""
-    if not path.is_dir():
-        yield f"{path} is not a folder", "correct the path, or create the folder"
+def folder_or_archive(path: Path) -> Iterator[Complaint]:
+    """A bundle: a folder, or the archive made of one."""
+    if not path.is_dir() and not (path.is_file() and path.name.endswith(".tar.gz")):
+        yield f"{path} is neither a folder nor a .tar.gz", "correct the path, or create it"
+
+
+def socket(path: Path) -> Iterator[Complaint]:
+    """A Unix socket that somebody else makes, perhaps later."""
+    if path.exists() and not path.is_socket():
+        yield f"{path} is not a socket", "name the socket that OPA listens on (`--addr unix://…`)"
 
 
 def own_folder(path: Path) -> Iterator[Complaint]:
@@ -52,7 +58,8 @@ def own_folder(path: Path) -> Iterator[Complaint]:
 
 SORTS: dict[str, Callable[[Path], Iterator[Complaint]]] = {
     "key": private,
-    "bundle": folder,
+    "bundle": folder_or_archive,
+    "socket": socket,
     "data": own_folder,
 }
 "By name of the field; the others are plain files."

@@ -12,10 +12,14 @@ from string import Formatter
 from gateway.config.document import Trail
 from gateway.config.draft import Draft
 from gateway.config.settings import (
+    AdminSection,
     CollectorSection,
     HttpsSection,
     Listener,
     MqttSection,
+    OpaSection,
+    PolicyEngine,
+    PolicySection,
     Refusal,
     Security,
     Zone,
@@ -58,8 +62,13 @@ def names(draft: Draft) -> None:
 def zones(draft: Draft) -> None:
     """Everything that names a zone names one that is declared."""
     known = draft.names("zones")
-    parts: list[tuple[Trail, Listener | Asset | HttpsSection]]
-    parts = [*draft.each(Listener), *draft.each(Asset), *draft.each(HttpsSection)]
+    parts: list[tuple[Trail, Listener | Asset | HttpsSection | AdminSection]]
+    parts = [
+        *draft.each(Listener),
+        *draft.each(Asset),
+        *draft.each(HttpsSection),
+        *draft.each(AdminSection),
+    ]
     for trail, part in parts:
         if part.zone not in known:
             _unknown(draft, (*trail, "zone"), "zone", part.zone, known)
@@ -107,6 +116,7 @@ def addresses(draft: Draft) -> None:
     servers: list[tuple[Trail, str, str, int]] = [
         *((trail, f"listener {part.name}", part.host, part.port) for trail, part in draft.each(Listener)),
         *((trail, "the HTTPS API", part.host, part.port) for trail, part in draft.each(HttpsSection)),
+        *((trail, "the admin API", part.host, part.port) for trail, part in draft.each(AdminSection)),
     ]
     for trail, name, host, port in servers:
         for other_host, other_port, other, at in taken:
@@ -139,11 +149,26 @@ def plain_listeners(draft: Draft) -> None:
 
 def own_certificates(draft: Draft) -> None:
     """A certificate of its own needs the key that belongs to it."""
-    parts: list[tuple[Trail, Listener | HttpsSection]] = [*draft.each(Listener), *draft.each(HttpsSection)]
+    parts: list[tuple[Trail, Listener | HttpsSection | AdminSection]]
+    parts = [*draft.each(Listener), *draft.each(HttpsSection), *draft.each(AdminSection)]
     for trail, part in parts:
         if (part.certificate is None) != (part.key is None):
             here, missing = ("key", "certificate") if part.certificate is None else ("certificate", "key")
             draft.fault((*trail, here), f"{here} without {missing}", f"add {missing}, or remove {here}")
+
+
+def engines(draft: Draft) -> None:
+    """One bundle from one place, and an OPA server exactly where one decides."""
+    for trail, policy in draft.each(PolicySection):
+        if (policy.bundle is None) == (policy.service is None):
+            what = "no bundle" if policy.bundle is None else "a bundle from two places"
+            draft.fault(trail, what, "write either bundle (a folder or archive) or service")
+        if (policy.engine is PolicyEngine.OPA) != (policy.opa is not None):
+            what = "engine: opa and the section opa belong together"
+            draft.fault((*trail, "engine"), what, "write both, or neither")
+    for trail, opa in draft.each(OpaSection):
+        if (opa.url is None) == (opa.socket is None):
+            draft.fault(trail, "an OPA server is reached by url or by socket", "write one of the two")
 
 
 def revocation(draft: Draft) -> None:
@@ -197,6 +222,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     addresses,
     plain_listeners,
     own_certificates,
+    engines,
     revocation,
     topics,
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from gateway.model.asset import Asset, Quirk, Tag
+from gateway.model.stage import Stage
 
 
 class GatewaySection(Struct, frozen=True, kw_only=True):
@@ -85,6 +86,9 @@ class Listener(Struct, frozen=True, kw_only=True):
     refusal: Refusal = Refusal.ILLEGAL_FUNCTION
     quirks: tuple[Quirk, ...] = ()
     "How its clients are known to break the protocol: `constant_id`."
+    stage: Stage | None = None
+    """How far policy is enforced for who comes in here. Where listener and asset both name a stage the
+    stricter holds; where neither does, `enforce`."""
     units: dict[int, str]
     "Unit number as callers say it -> asset name."
     most_connections: int = 256
@@ -96,11 +100,69 @@ class Listener(Struct, frozen=True, kw_only=True):
     "Most requests unanswered at once on one connection; beyond it exception 06."
 
 
-class PolicySection(Struct, frozen=True, kw_only=True):
-    """Which bundle decides."""
+class BundleService(Struct, frozen=True, kw_only=True):
+    """An HTTPS server that gives the bundle, as OPA's bundle services do."""
 
-    bundle: Path
-    "A folder with core/ base/ site/<plant>/ data/ tests/."
+    url: str
+    "The bundle itself: `https://bundles.example/dmz.tar.gz`."
+    anchors: Path
+    "PEM file of the certificates that may vouch for the server."
+    certificate: Path | None = None
+    "Shown to the server, where it asks for one."
+    key: Path | None = None
+    poll_s: float = 10.0
+    "How often it is asked whether there is a newer one (ETag)."
+
+
+class Signing(Struct, frozen=True, kw_only=True):
+    """Whose signature a bundle must carry. Without this section a bundle needs none."""
+
+    keys: tuple[Path, ...]
+    "Public keys, PEM; the file's name without its ending is the key id."
+    scope: str = ""
+    "The scope that the signature must name, as in OPA."
+
+
+class OpaSection(Struct, frozen=True, kw_only=True):
+    """The OPA server that decides, where `policy.engine` is `opa`. Either `url` or `socket`."""
+
+    url: str | None = None
+    "`https://127.0.0.1:8181`."
+    socket: Path | None = None
+    "A Unix socket."
+    anchors: Path | None = None
+    "PEM file of the certificates that may vouch for the server."
+    certificate: Path | None = None
+    "Shown to the server."
+    key: Path | None = None
+    timeout_ms: int = 250
+    "How long an answer may take, everything included."
+    reads_without_s: float = 60.0
+    "How long reads go on, decided by the embedded engine, while OPA is away."
+
+
+class PolicyEngine(StrEnum):
+    """Who decides."""
+
+    EMBEDDED = "embedded"
+    "The engine in the gateway's own process."
+    OPA = "opa"
+    "An OPA server; the embedded engine stands in for reads when it is away, and checks it."
+
+
+class PolicySection(Struct, frozen=True, kw_only=True):
+    """Which bundle decides, and by which engine."""
+
+    bundle: Path | None = None
+    "A folder with core/ base/ site/<plant>/ data/ tests/, or a bundle archive (.tar.gz). Or a `service`."
+    service: BundleService | None = None
+    "Where the bundle comes from instead."
+    signing: Signing | None = None
+    engine: PolicyEngine = PolicyEngine.EMBEDDED
+    opa: OpaSection | None = None
+    cross_check_one_in: int = 100
+    """With `engine: opa`, one evaluation in this many is asked of the embedded engine too; 0 asks none. A
+    difference denies, alarms and is kept as a counterexample."""
     cache_entries: int = 100_000
     recheck_one_in: int = 1000
     "One cached decision in this many is evaluated again; a difference flushes the cache, alarms and denies."
@@ -170,6 +232,20 @@ class CollectorSection(Struct, frozen=True, kw_only=True):
     "Longest pause between tries of a device that does not answer."
 
 
+class AdminSection(Struct, frozen=True, kw_only=True):
+    """Where people act on the gateway: approvals, windows, stages, activation, break-glass. Over HTTPS."""
+
+    host: str = "127.0.0.1"
+    port: int = 8444
+    zone: str
+    "Zone that people's certificates must belong to."
+    certificate: Path | None = None
+    "Where the gateway shows another certificate here than `gateway.certificate`."
+    key: Path | None = None
+    most_pending: int = 100
+    "Most requests for approval that wait at once, all requesters together."
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole configuration."""
 
@@ -182,4 +258,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     audit: AuditSection
     clock: ClockSection = field(default_factory=ClockSection)
     north: NorthSection = field(default_factory=NorthSection)
+    admin: AdminSection | None = None
     collector: CollectorSection = field(default_factory=CollectorSection)

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.model.stage import Stage
+
 
 class Table(StrEnum):
     """The four tables of the Modbus data model (Application Protocol V1.1b3 §4.3)."""
@@ -133,6 +135,8 @@ class Asset(Struct, frozen=True, kw_only=True):
     "Where tables overlay each other: a request then also asks for what else it reaches, under those names."
     polls_per_s: float = 10.0
     "The most polls a second that the collector may cost the device."
+    stage: Stage | None = None
+    "How far policy is enforced for what clients want of it; see the listener's `stage`."
 
 
 class DataType(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model.decision import Allowed, Decision, Origin
+from gateway.model.decision import Allowed, Decision, Denied, Origin, Passed, Waived
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import MUTATING, Operation, Point
@@ -62,7 +62,9 @@ def what(operation: Operation, units: Units) -> dict[str, Any]:
         "asset": operation.asset,
         "asset_kind": operation.asset_kind,
         "modbus": _short(operation.modbus),
+        "opcua": _short(operation.opcua),
         "north": operation.north,
+        "admin": operation.admin,
         "points": [point(each, units) for each in operation.points],
         "unreadable": operation.unreadable,
     }
@@ -85,20 +87,37 @@ def _scaled(q: int | None, resolution: float) -> float | None:
     return None if q is None else float(f"{q * resolution:.12g}")
 
 
-def why(decision: Decision, question: bytes) -> dict[str, Any]:
+def why(decision: Decision | Waived, question: bytes) -> dict[str, Any]:
     """The decision, and the question it answers exactly as the engine was given it."""
-    return {
-        "decision": "allow" if isinstance(decision, Allowed) else "deny",
-        "reasons": decision.reasons,
-        "grants": decision.grants,
-        "revision": decision.revision,
-        "origin": decision.origin,
-        "evaluation": decision.evaluation,
-        "obligations": [{"type": o.type, **dict(o.params)} for o in decision.obligations]
-        if isinstance(decision, Allowed)
+    said = decision.denied if isinstance(decision, Waived) else decision
+    told: dict[str, Any] = {
+        "decision": word(decision),
+        "reasons": said.reasons,
+        "grants": said.grants,
+        "revision": said.revision,
+        "origin": said.origin,
+        "evaluation": said.evaluation,
+        "obligations": [{"type": o.type, **dict(o.params)} for o in said.obligations]
+        if isinstance(said, Allowed)
         else [],
         "input": msgspec.Raw(question) if question else None,
     }
+    if isinstance(decision, Waived):
+        told["stage"] = decision.stage
+    if isinstance(decision, Allowed) and decision.approval is not None:
+        told["approval"] = decision.approval
+    return told
+
+
+def word(decision: Decision | Waived) -> str:
+    """`allow`, `deny`, or `would_deny` where a stage let pass what policy denies."""
+    match decision:
+        case Allowed():
+            return "allow"
+        case Waived():
+            return "would_deny"
+        case Denied():
+            return "deny"
 
 
 def _short(value: Any) -> Any:
@@ -153,7 +172,7 @@ class Writer:
             return ulid, b""
 
     def intent(
-        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Allowed, ...], now: Now
+        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Passed, ...], now: Now
     ) -> tuple[str, bytes]:
         """What is about to be done. The operation that changes something leads; the frame's others follow."""
         ulid = self.id(now)
@@ -175,8 +194,10 @@ class Writer:
             connection=caller.connection,
         )
 
-    def denial(self, caller: Caller, operation: Operation, decision: Decision, now: Now) -> tuple[str, bytes]:
-        """A refusal in full."""
+    def denial(
+        self, caller: Caller, operation: Operation, decision: Denied | Waived, now: Now
+    ) -> tuple[str, bytes]:
+        """A refusal, or what would be one, in full."""
         ulid = self.id(now)
         return self.record(
             RecordKind.DENIAL,
@@ -189,14 +210,15 @@ class Writer:
         )
 
     def question(
-        self, caller: Caller, operation: Operation, decision: Decision, now: Now, ulid: str
+        self, caller: Caller, operation: Operation, decision: Decision | Waived, now: Now, ulid: str
     ) -> bytes:
         """The question evaluated; where this very one was not (cached, or not asked), the one it would be.
 
         Empty where it cannot be described: then only a denial can be recorded.
         """
-        if decision.question and decision.origin is Origin.EVALUATED:
-            return decision.question
+        said = decision.denied if isinstance(decision, Waived) else decision
+        if said.question and said.origin in (Origin.EVALUATED, Origin.FALLBACK):
+            return said.question
         try:
             return self._describe(caller, operation, now, ulid)
         except UNENCODABLE:

@@ -23,7 +23,7 @@ from gateway.audit.opening import GAP, GAP_BYTES, Recovery, open_log
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk, Storage
 from gateway.audit.windows import Windows
-from gateway.model.decision import Allowed, Denied
+from gateway.model.decision import Denied, Passed, Waived
 from gateway.model.errors import JournalError
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
@@ -207,7 +207,7 @@ class Journal:
     # -- the port ------------------------------------------------------------------------------------------
 
     def read(
-        self, caller: Caller, operation: Operation, decision: Allowed, now: Now
+        self, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> Accepted | Gap | NotRecorded:
         """Count an allowed read into its window. The short way is two dictionary look-ups."""
         entries = self._hot.get(caller)
@@ -223,7 +223,7 @@ class Journal:
         return self._first_read(caller, operation, decision, now)
 
     async def intent(
-        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Allowed, ...], now: Now
+        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Passed, ...], now: Now
     ) -> Durable | NotRecorded:
         """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
         refused = self._refusal()
@@ -260,8 +260,8 @@ class Journal:
         else:
             self._missed["outcome"] += 1
 
-    def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
-        """A refusal, in full or counted."""
+    def denied(self, caller: Caller, operation: Operation, decision: Denied | Waived, now: Now) -> None:
+        """A refusal, or what would be one, in full or counted."""
         reason = decision.reasons[0].code if decision.reasons else ""
         target = (
             f"{operation.asset or ''} {operation.kind} {operation.points[0].tag if operation.points else ''}"
@@ -327,7 +327,7 @@ class Journal:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _first_read(
-        self, caller: Caller, operation: Operation, decision: Allowed, now: Now
+        self, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> Accepted | Gap | NotRecorded:
         if self._failed is not None:
             self._missed["read"] += 1

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from gateway.audit import carry
-from gateway.audit.entry import Writer, who
-from gateway.model.decision import Allowed, Decision
+from gateway.audit.entry import Writer, who, word
+from gateway.model.decision import Origin, Passed, Waived
 from gateway.model.identity import Caller, Identity
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Operation
@@ -179,7 +179,7 @@ class Window:
         "Everything its records have in common but the counts."
         self.connections: list[str] = []
         self.more = 0
-        self.entries: dict[tuple[Operation, tuple[str, ...]], Entry] = {}
+        self.entries: dict[tuple[Operation, str, Origin, str, tuple[str, ...]], Entry] = {}
         self.generation = -1
         self.gone = False
         "Its records are on their way: nothing more is counted."
@@ -203,7 +203,7 @@ class Windows:
         "Entries open or closing."
         self._writer = writer
         self._window_ns = window_ns
-        self._heads: dict[int, tuple[Operation, tuple[str, tuple[str, ...], str], bytes]] = {}
+        self._heads: dict[int, tuple[Operation, tuple[str, Origin, str, tuple[str, ...], str], bytes]] = {}
         "Identity of an operation object (held here) -> what entries say about it."
         self._groups: dict[GroupKey, Group] = {}
         self._open: dict[int, Window] = {}
@@ -216,7 +216,7 @@ class Windows:
         "Bytes of the present generation, and how many of them describe."
         self._moving: Iterator[Window] | None = None
 
-    def first(self, caller: Caller, operation: Operation, decision: Allowed, now: Now) -> Entry | None:
+    def first(self, caller: Caller, operation: Operation, decision: Passed, now: Now) -> Entry | None:
         """The entry of a read that `hot` does not know; None where there is no room for one more."""
         group = self._group(caller)
         window = group.windows.get(operation.asset or "")
@@ -227,7 +227,7 @@ class Windows:
         ):
             self._close(window, now.mono_ns)
             return self.first(caller, operation, decision, now)
-        place = (operation, decision.grants)
+        place = (operation, *_version(decision))
         entry = window.entries.get(place) if window is not None else None
         if entry is None:
             if self._opened >= MOST_ENTRIES:
@@ -378,7 +378,7 @@ class Windows:
         return group
 
     def _begin(
-        self, group: Group, caller: Caller, operation: Operation, decision: Allowed, now: Now
+        self, group: Group, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> Window:
         self._numbers += 1
         asset = operation.asset or ""
@@ -402,9 +402,7 @@ class Windows:
         self._open[window.number] = window
         return window
 
-    def _add(
-        self, window: Window, caller: Caller, operation: Operation, decision: Allowed, now: Now
-    ) -> Entry:
+    def _add(self, window: Window, caller: Caller, operation: Operation, decision: Passed, now: Now) -> Entry:
         head = self._head(window, caller, operation, decision, now)
         self._numbers += 1
         self._opened += 1
@@ -412,10 +410,11 @@ class Windows:
         return Entry(self._numbers, window, head, self.dirty, now.wall_ns)
 
     def _head(
-        self, window: Window, caller: Caller, operation: Operation, decision: Allowed, now: Now
+        self, window: Window, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> bytes:
         """What an entry says beside its counts. It depends on no caller, so windows of all share it."""
-        version = (decision.revision, decision.grants, decision.evaluation)
+        said = decision.denied if isinstance(decision, Waived) else decision
+        version = (*_version(decision), said.evaluation)
         known = self._heads.get(id(operation))
         if known is not None and known[1] == version:
             return known[2]
@@ -425,10 +424,14 @@ class Windows:
             "action": operation.action,
             "kind": operation.kind,
             "input": own,
-            "grants": decision.grants,
-            "reasons": decision.reasons,
-            "evaluation": decision.evaluation,
+            "grants": said.grants,
+            "reasons": said.reasons,
+            "evaluation": said.evaluation,
         }
+        if isinstance(decision, Waived):
+            told |= {"decision": word(decision), "stage": decision.stage}
+        if said.origin is Origin.FALLBACK:
+            told["origin"] = said.origin
         head = _encode(told)[:-1]
         if len(self._heads) >= MOST_HEADS:
             self._heads.clear()
@@ -436,7 +439,7 @@ class Windows:
         return head
 
     def _question(
-        self, window: Window, caller: Caller, operation: Operation, decision: Decision, now: Now
+        self, window: Window, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> dict[str, msgspec.Raw]:
         return _MEMBERS.decode(self._writer.question(caller, operation, decision, now, window.id))
 
@@ -472,6 +475,13 @@ class Windows:
 
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _version(decision: Passed) -> tuple[str, Origin, str, tuple[str, ...]]:
+    """What keeps entries about one operation apart. Cached or evaluated is no difference, fallback is."""
+    said = decision.denied if isinstance(decision, Waived) else decision
+    origin = Origin.FALLBACK if said.origin is Origin.FALLBACK else Origin.EVALUATED
+    return word(decision), origin, said.revision, said.grants
 
 
 def window_records(

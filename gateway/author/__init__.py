@@ -1,1 +1,1 @@
-"""Floor 3: the tools of people who write policy: explain, replay, diff, learn. Nothing here decides for a plant."""
+"""Floor 3: what people who write policy use: explain, replay, diff, learn. Nothing here decides."""

@@ -11,26 +11,47 @@ goes the Pending way, because its intent must be durable before the first byte l
 
 from typing import Any
 
+from gateway.guard.approvals import NobodyApproves, ask_again, spend
 from gateway.guard.limits import Rates, WriteCounts
-from gateway.guard.obligations import carry_out
+from gateway.guard.obligations import carry_out, needs_approval
 from gateway.guard.permit import ActPermit, Permit, ReadPermit
-from gateway.guard.ports import Engine, Frame, Journal
+from gateway.guard.ports import Approvals, Engine, Frame, Journal, Stages
+from gateway.guard.stages import Enforced, waive
 from gateway.guard.verdict import Forward, Pending, Refuse, Verdict
-from gateway.model.decision import Allowed, Decision, Denied, Origin, Reason, Why
+from gateway.model.decision import (
+    Allowed,
+    Decision,
+    Denied,
+    Origin,
+    Passed,
+    Reason,
+    Waived,
+    Why,
+)
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import MUTATING, Operation
 from gateway.model.record import Accepted, Durable, Gap, NotRecorded
+from gateway.model.stage import Stage
 
 
 class Door:
-    """What a passage needs beside the frame: policy, the journal, and the ceilings."""
+    """What a passage needs beside the frame: policy, the journal, what people agreed to, and the ceilings."""
 
-    __slots__ = ("engine", "journal", "rates", "writes")
+    __slots__ = ("approvals", "engine", "journal", "rates", "stages", "writes")
 
-    def __init__(self, engine: Engine, journal: Journal) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        approvals: Approvals | None = None,
+        stages: Stages | None = None,
+    ) -> None:
+        """Where nobody can approve, what needs approval is denied; where no stage is set, all is enforced."""
         self.engine = engine
         self.journal = journal
+        self.approvals: Approvals = approvals or NobodyApproves()
+        self.stages: Stages = stages or Enforced()
         self.writes = WriteCounts()
         self.rates = Rates()
 
@@ -43,7 +64,7 @@ def enter(
         return _enter_read(frame, operations, caller, door, now)
     decisions = tuple([decide(operation, caller, door, now) for operation in operations])
     for operation, decision in zip(operations, decisions, strict=True):
-        if decision is None or operation.action in MUTATING:
+        if decision is None or operation.action in MUTATING or needs_approval(decision):
             return Pending(frame, caller, operations, decisions)
     return _pass_reads(frame, operations, decisions, caller, door, now)
 
@@ -57,6 +78,8 @@ def _enter_read(
     if decision is None:
         return Pending(frame, caller, operations, (None,))
     if not isinstance(decision, Allowed) or decision.obligations:
+        if needs_approval(decision):
+            return Pending(frame, caller, operations, (decision,))
         return _pass_reads(frame, operations, (decision,), caller, door, now)
     receipt = door.journal.read(caller, operation, decision, now)
     if isinstance(receipt, NotRecorded):
@@ -72,16 +95,19 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
         if decision is None:
             decision = await door.engine.ask(caller, operation, now, _writes(operation, caller, door, now))
             _note(operation, decision, caller, door, now)
+        if needs_approval(decision):
+            writes = _writes(operation, caller, door, now)
+            decision = await ask_again(operation, decision, caller, door.engine, door.approvals, writes, now)
         decisions.append(decision)
     if not any(operation.action in MUTATING for operation in operations):
         return _pass_reads(pending.frame, operations, tuple(decisions), caller, door, now)
     judged = _judge(operations, tuple(decisions), caller, door, now)
     if judged is None:
         return Refuse(Why.DENIED)
-    allowed, expires = judged
-    match await door.journal.intent(caller, operations, allowed, now):
+    passed, expires = judged
+    match await door.journal.intent(caller, operations, passed, now):
         case Durable() as intent:
-            return Forward(ActPermit(pending.frame, caller, operations, allowed, intent, expires))
+            return Forward(ActPermit(pending.frame, caller, operations, passed, intent, expires))
         case NotRecorded():
             return Refuse(Why.NOT_RECORDED)
 
@@ -129,24 +155,31 @@ def _judge(
     caller: Caller,
     door: Door,
     now: Now,
-) -> tuple[tuple[Allowed, ...], int | None] | None:
-    """All allowed, with the earliest expiry; or None, and every denial is in the journal."""
-    allowed: list[Allowed] = []
+) -> tuple[tuple[Passed, ...], int | None] | None:
+    """Everything passes, with the earliest expiry; or None, and every denial is in the journal."""
+    passed: list[Passed] = []
     expiries: list[int] = []
     for operation, decision in zip(operations, decisions, strict=True):
+        judged: Passed | Denied | None = decision
         if isinstance(decision, Allowed) and decision.obligations:
-            carried = carry_out(decision, caller, operation, door.rates, now)
+            carried = carry_out(decision, caller, operation, door.rates, door.approvals, now)
             if isinstance(carried, Denied):
-                decision = carried
+                judged = carried
             elif carried[1] is not None:
                 expiries.append(carried[1])
-        if isinstance(decision, Allowed):
-            allowed.append(decision)
-        elif decision is not None:
-            door.journal.denied(caller, operation, decision, now)
-    if len(allowed) != len(operations) or not operations:
+        if isinstance(judged, Denied):
+            judged = waive(judged, operation, caller, door.stages)
+        if isinstance(judged, Denied) or (isinstance(judged, Waived) and judged.stage is Stage.MONITOR):
+            door.journal.denied(caller, operation, judged, now)
+        if isinstance(judged, Allowed | Waived):
+            passed.append(judged)
+    if len(passed) != len(operations) or not operations:
         return None
-    return tuple(allowed), min(expiries, default=None)
+    unspent = spend(operations, passed, door.approvals, now)
+    if unspent is not None:
+        door.journal.denied(caller, *unspent, now)
+        return None
+    return tuple(passed), min(expiries, default=None)
 
 
 def _pass_reads(
@@ -160,11 +193,11 @@ def _pass_reads(
     judged = _judge(operations, decisions, caller, door, now)
     if judged is None:
         return Refuse(Why.DENIED)
-    allowed, expires = judged
+    passed, expires = judged
     receipts: list[Accepted | Gap] = []
-    for operation, decision in zip(operations, allowed, strict=True):
+    for operation, decision in zip(operations, passed, strict=True):
         receipt = door.journal.read(caller, operation, decision, now)
         if isinstance(receipt, NotRecorded):
             return Refuse(Why.NOT_RECORDED)
         receipts.append(receipt)
-    return Forward(ReadPermit(frame, caller, operations, allowed, tuple(receipts), expires))
+    return Forward(ReadPermit(frame, caller, operations, passed, tuple(receipts), expires))

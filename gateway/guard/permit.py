@@ -5,7 +5,7 @@ bundle that allowed it, so a frame that waited in a queue while policy changed d
 """
 
 from gateway.guard.ports import Frame
-from gateway.model.decision import Allowed
+from gateway.model.decision import Passed
 from gateway.model.identity import Caller
 from gateway.model.operation import Operation
 from gateway.model.record import Accepted, Durable, Gap
@@ -30,7 +30,7 @@ class ReadPermit:
         frame: Frame,
         caller: Caller,
         operations: tuple[Operation, ...],
-        decisions: tuple[Allowed, ...],
+        decisions: tuple[Passed, ...],
         receipts: tuple[Accepted | Gap, ...],
         expires_mono_ns: int | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class ActPermit(ReadPermit):
         frame: Frame,
         caller: Caller,
         operations: tuple[Operation, ...],
-        decisions: tuple[Allowed, ...],
+        decisions: tuple[Passed, ...],
         intent: Durable,
         expires_mono_ns: int | None = None,
     ) -> None:

@@ -6,11 +6,12 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.model.decision import Allowed, Decision, Denied, Why
+from gateway.model.decision import Approval, Decision, Denied, Obligation, Passed, Waived, Why
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import Operation
 from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
+from gateway.model.stage import Stage
 
 if TYPE_CHECKING:
     from gateway.guard.permit import Permit
@@ -36,29 +37,54 @@ class Engine(Protocol):
         """The decision, or None where it must be waited for (`ask`). Never raises."""
 
     async def ask(
-        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+        self,
+        caller: Caller,
+        operation: Operation,
+        now: Now,
+        writes_60s: int | None = None,
+        approval: Approval | None = None,
     ) -> Decision:
-        """The decision, waited for. Never raises: a failed engine is Denied."""
+        """The decision, waited for. With an approval always evaluated. Never raises: failure is Denied."""
+
+
+class Approvals(Protocol):
+    """What people agreed to beforehand. Nothing here waits for a person: whoever needs one asks again."""
+
+    def claim(self, caller: Caller, operation: Operation, now: Now) -> Approval | None:
+        """An approval that is granted, in time and unused, for exactly this operation by this identity."""
+
+    def spend(self, approval: Approval, now: Now) -> bool:
+        """Use it up, durably. False if it was used meanwhile, or that cannot be written down."""
+
+    def request(self, caller: Caller, operation: Operation, obligation: Obligation, now: Now) -> str:
+        """Note that this needs approval by `obligation`. The id of the request; empty if there is no room."""
+
+
+class Stages(Protocol):
+    """How far policy is enforced where."""
+
+    def of(self, listener: str, asset: str | None) -> Stage:
+        """The stricter of what is set for listener and asset; `enforce` where neither is set."""
 
 
 class Journal(Protocol):
     """The log. Methods that return no receipt never block and never raise."""
 
     def read(
-        self, caller: Caller, operation: Operation, decision: Allowed, now: Now
+        self, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> Accepted | Gap | NotRecorded:
         """Count an allowed operation that changes nothing into its window."""
 
     async def intent(
-        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Allowed, ...], now: Now
+        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Passed, ...], now: Now
     ) -> Durable | NotRecorded:
         """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
 
     def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
         """What came of an intent: ok, exception_XX, timeout, wrong_answer, unknown, not_sent, failed."""
 
-    def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
-        """A refusal, in full or counted (the flood rule of invariant 10)."""
+    def denied(self, caller: Caller, operation: Operation, decision: Denied | Waived, now: Now) -> None:
+        """A refusal, or what would be one, in full or counted (the flood rule of invariant 10)."""
 
     def event(
         self,

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.model.stage import Stage
+
 
 class Origin(StrEnum):
     """Where an answer came from."""
@@ -11,6 +13,8 @@ class Origin(StrEnum):
     EVALUATED = "evaluated"
     CACHED = "cached"
     "An equal question was evaluated before, under the same revision (see `policy/cache.py`)."
+    FALLBACK = "fallback"
+    "The embedded engine decided, because the OPA server that should have was away."
     UNASKED = "unasked"
     "Denied without asking: the wire could not read it, or the engine failed."
 
@@ -20,7 +24,7 @@ class Reason(Struct, frozen=True):
 
     code: str
     kind: str
-    "`grant`, `guardrail`, `base`, `site`, `default`, `engine`, `wire`."
+    "`grant`, `guardrail`, `base`, `site`, `default`, `obligation`, `engine`, `wire`."
     msg: str = ""
 
 
@@ -36,6 +40,15 @@ class Obligation(Struct, frozen=True):
         return dict(self.params).get(name)
 
 
+class Approval(Struct, frozen=True, kw_only=True):
+    """People agreed to exactly one operation of one identity, once."""
+
+    id: str
+    "ULID of the request that they answered."
+    by: tuple[str, ...]
+    "Subjects of the people who approved."
+
+
 class Allowed(Struct, frozen=True, kw_only=True):
     """At least one grant matched and nothing denied."""
 
@@ -49,6 +62,8 @@ class Allowed(Struct, frozen=True, kw_only=True):
     "ULID of the question whose evaluation this answer is."
     question: bytes = b""
     "The `dmz.input/1` document that was evaluated, as JSON: exactly the bytes the engine was given."
+    approval: Approval | None = None
+    "Whose approval policy took into account; it is used up before the act."
 
 
 class Denied(Struct, frozen=True, kw_only=True):
@@ -63,6 +78,33 @@ class Denied(Struct, frozen=True, kw_only=True):
 
 
 Decision = Allowed | Denied
+
+
+class Waived(Struct, frozen=True, kw_only=True):
+    """Denied, and let through because listener or asset is not enforced yet. Only the guard makes it."""
+
+    denied: Denied
+    stage: Stage
+    "`observe` or `monitor`."
+
+    @property
+    def revision(self) -> str:
+        """Digest of the bundle that denied."""
+        return self.denied.revision
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """What it would have been denied for."""
+        return self.denied.reasons
+
+    @property
+    def evaluation(self) -> str:
+        """ULID of the question whose evaluation this is."""
+        return self.denied.evaluation
+
+
+Passed = Allowed | Waived
+"What a permit can be made of."
 
 
 class Why(StrEnum):

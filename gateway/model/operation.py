@@ -73,6 +73,58 @@ class NorthTarget(Struct, frozen=True, kw_only=True):
     format: str | None = None
 
 
+class OpcuaTarget(Struct, frozen=True, kw_only=True):
+    """The OPC UA half of an operation: one node, method or monitored item of a service request.
+
+    Nodes are written with their namespace URI, `nsu=urn:acme:plc;s=Tank.SP` (OPC 10000-6 §5.1.12), never with
+    its index, which a server may change when it starts.
+    """
+
+    service: str
+    "`Read`, `Write`, `Call`, `Browse`, `CreateMonitoredItems`, `HistoryRead` …"
+    node: str | None = None
+    "For Call the object."
+    path: str | None = None
+    "Browse path from the Objects folder, where known: `/Plant/plc-1/Tank/SP`."
+    attribute: str | None = None
+    "`Value`, `DisplayName` … (OPC 10000-6 A.1)."
+    index_range: str | None = None
+    method: str | None = None
+    "Node of the method, for Call."
+    type: str | None = None
+    "Built-in type of what would be written: `Double`, `Int32[]` …"
+    value: int | str | bool | None = None
+    "What would be written where no tag names it: integers and texts as they are, other numbers as text."
+    arguments: tuple[int | str | bool | None, ...] | None = None
+    "Input arguments of a method, in the same form."
+    sampling_ms: int | None = None
+    "Sampling interval that a monitored item asks for; -1 is that of the subscription."
+    publishing_ms: int | None = None
+    "Publishing interval of the subscription."
+    history_start_ns: int | None = None
+    history_end_ns: int | None = None
+    "The span of a HistoryRead, nanoseconds since 1970; null is open."
+    security: str | None = None
+    "Security policy of the channel: `Basic256Sha256` …"
+    mode: str | None = None
+    "`Sign` or `SignAndEncrypt`."
+
+
+class AdminTarget(Struct, frozen=True, kw_only=True):
+    """What a person's act on the gateway is about."""
+
+    subject: str | None = None
+    "Whom it concerns: whose request is approved, who breaks the glass."
+    scope: str | None = None
+    "`listener:<name>`, `asset:<name>`, or null for the whole gateway."
+    value: str | None = None
+    "What it would become: a stage, a mode, a window, a revision, a reason."
+    minutes: int | None = None
+    "For how long, where the act ends by itself."
+    request: str | None = None
+    "The request that is answered."
+
+
 class Operation(Struct, frozen=True, kw_only=True):
     """One read, write, call, browse, subscription, publication or admin act."""
 
@@ -83,7 +135,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     asset: str | None = None
     asset_kind: str | None = None
     modbus: ModbusTarget | None = None
+    opcua: OpcuaTarget | None = None
     north: NorthTarget | None = None
+    admin: AdminTarget | None = None
     points: tuple[Point, ...] = ()
     unreadable: str | None = None
     """Why policy is not asked (invariant 2): `partial_tag`, `not_a_number`, `beyond_2_53` …

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from gateway.model.decision import Decision, Origin, Reason
 from gateway.model.identity import Caller
@@ -27,7 +28,7 @@ from gateway.model.moment import SECOND
 from gateway.model.operation import MUTATING, Operation
 from gateway.policy.facts import Facts
 from gateway.policy.module import Path
-from gateway.policy.question import Part, caller_part, facts_part, operation_part
+from gateway.policy.question import Part, both_part, caller_part, facts_part, operation_part
 
 MOST_AGE_NS = 60 * SECOND
 "Belt and braces: an error in the argument above would last no longer."
@@ -41,9 +42,21 @@ MOST_SAID = 4_096
 REQUEST = (("op", "id"), ("time", "ns"))
 "What differs in every question. A policy that reads one of these is never answered from the cache."
 
+_WHO = (1 << 64) - 1
+"The half of a place that says who asks; the rest says what."
 _CALLER = ("subject", "conn")
 _FACTS = ("state", "time")
+_BOTH = ((), ("crl",), ("break_glass",))
+"Below `state`: what depends on the caller and on facts (`question.both_part`)."
 _canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+class LiveQuestion(Struct, frozen=True):
+    """A question that is asked again and again, and the decision that is shared for it now."""
+
+    caller: Caller
+    operation: Operation
+    decision: Decision
 
 
 class Projection:
@@ -52,7 +65,7 @@ class Projection:
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = tuple(sorted(paths))
         self._caller = tuple(path for path in self.paths if path[0] in _CALLER)
-        self._revocation = any(path[0] == "state" and path[1:2] in ((), ("crl",)) for path in self.paths)
+        self._both = tuple(path for path in self.paths if path[0] == "state" and path[1:2] in _BOTH)
         self._facts = tuple(path for path in self.paths if path[0] in _FACTS)
         self._operation = tuple(path for path in self.paths if path[0] not in (*_CALLER, *_FACTS, "schema"))
 
@@ -62,18 +75,17 @@ class Projection:
         return tuple(path for path in self.paths if any(path == request[: len(path)] for request in REQUEST))
 
     def caller(self, caller: Caller, facts: Facts) -> bytes:
-        """Key of who asks, and of the state of the lists that could revoke it."""
-        revocation = facts.crl_of(caller.identity).encode() if self._revocation else b""
-        return revocation + key(caller_part(caller), self._caller)
+        """Key of who asks, and of what is true now for this caller."""
+        return key(both_part(caller, facts), self._both) + key(caller_part(caller), self._caller)
 
     def operation(self, operation: Operation) -> bytes:
         """Key of what is asked."""
         return key(operation_part(operation), self._operation)
 
     def facts(self, facts: Facts) -> bytes:
-        """Key of what is true now. `state.writes_60s` is null in every question that is cached."""
-        revocation = repr((facts.crl, facts.crls)).encode() if self._revocation else b""
-        return revocation + key(facts_part(facts), self._facts)
+        """Key of what is true now. `writes_60s` and `approval` are null in every question that is cached."""
+        both = repr((facts.crl, facts.crls, facts.break_glass)).encode() if self._both else b""
+        return both + key(facts_part(facts), self._facts)
 
 
 def key(part: Part, paths: tuple[Path, ...]) -> bytes:
@@ -100,6 +112,8 @@ class Cache:
         self._last = 0
         self._callers: dict[Caller, int] = {}
         self._operations: dict[int, tuple[int, Operation]] = {}
+        self._who: dict[int, Caller] = {}
+        self._what: dict[int, Operation] = {}
         self._numbers: dict[bytes, int] = {}
         self._table: dict[int, tuple[Decision, int]] = {}
         self._said: dict[Any, tuple[tuple[Reason, ...], tuple[str, ...]]] = {}
@@ -115,6 +129,7 @@ class Cache:
             self._facts = seen
             self._table.clear()
             self._callers.clear()
+            self._who.clear()
 
     def flush(self) -> None:
         """Forget every decision."""
@@ -140,19 +155,45 @@ class Cache:
             who = self._number(b"c" + self._projection.caller(caller, self._now))
             if len(self._callers) >= MOST_CALLERS:
                 self._callers.clear()
+                self._who.clear()
             self._callers[caller] = who
+            self._who[who] = caller
         what = self._operations.get(id(operation))
         if what is None:
             what = self._number(b"o" + self._projection.operation(operation)) << 64, operation
             if len(self._operations) >= self._most:
                 self._operations.clear()
+                self._what.clear()
             self._operations[id(operation)] = what
+            self._what[what[0]] = operation
         return who + what[0]
 
     def at(self, place: int, mono_ns: int) -> Decision | None:
         """The decision there, unless it is too old."""
         entry = self._table.get(place)
         return None if entry is None or mono_ns >= entry[1] else entry[0]
+
+    def live(self, mono_ns: int, most: int) -> list[LiveQuestion]:
+        """At most that many questions whose decisions are shared now, those evaluated last first.
+
+        What is asked again and again is evaluated again once a minute, so the oldest are those that nobody
+        asks any more. A question whose caller or operation was forgotten is left out.
+        """
+        found: list[LiveQuestion] = []
+        for place in reversed(self._table):
+            if len(found) >= most:
+                break
+            decision, until = self._table[place]
+            caller, operation = self._who.get(place & _WHO), self._what.get(place & ~_WHO)
+            if mono_ns < until and caller is not None and operation is not None:
+                found.append(LiveQuestion(caller, operation, decision))
+        return found
+
+    def warm(self, caller: Caller, operation: Operation, decision: Decision, mono_ns: int) -> None:
+        """Share a decision that was evaluated elsewhere at that time, under this revision and these facts."""
+        place = self.place(caller, operation)
+        if place is not None:
+            self.put(place, decision, mono_ns)
 
     def put(self, place: int, decision: Decision, mono_ns: int) -> None:
         """Share an evaluated decision, without its question: whoever shares it asked another one.

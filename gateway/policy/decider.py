@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from gateway.model.decision import Allowed, Decision
+from gateway.model.decision import Allowed, Approval, Decision
 from gateway.model.errors import Fault, PolicyError
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
@@ -165,23 +165,40 @@ class Decider:
             return failed(active.engine.revision, f"the question could not be asked: {error!r}")
 
     async def ask(
-        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+        self,
+        caller: Caller,
+        operation: Operation,
+        now: Now,
+        writes_60s: int | None = None,
+        approval: Approval | None = None,
     ) -> Decision:
-        """The same as `decide`: the embedded engine answers at once."""
-        return self.decide(caller, operation, now, writes_60s)
+        """The same as `decide`; where people have approved, always by evaluation."""
+        if approval is None or self._active is None:
+            return self.decide(caller, operation, now, writes_60s)
+        try:
+            return self._evaluate(self._active, caller, operation, now, writes_60s, approval)
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is no
+            self._stats.errors += 1
+            return failed(self.revision, f"the question could not be asked: {error!r}")
 
     def describe(self, caller: Caller, operation: Operation, now: Now, ulid: str) -> bytes:
         """The question as JSON, for the record of what was decided from the cache."""
         return question.encode(question.document(caller, operation, self._facts, ulid, now))
 
     def _evaluate(
-        self, active: _Active, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+        self,
+        active: _Active,
+        caller: Caller,
+        operation: Operation,
+        now: Now,
+        writes_60s: int | None = None,
+        approval: Approval | None = None,
     ) -> Decision:
         if operation.unreadable is not None:
             return failed(active.engine.revision, "the gateway could not read what this would do")
         self._stats.evaluated += 1
         ulid = self._ulids.next(now.wall_ns)
-        asked = question.document(caller, operation, self._facts, ulid, now, writes_60s)
+        asked = question.document(caller, operation, self._facts, ulid, now, writes_60s, approval)
         decision = active.engine.evaluate(question.encode(asked), ulid)
         self._stats.errors += decision.reasons[0].kind == "engine"
         return decision

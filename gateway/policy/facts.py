@@ -29,6 +29,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     "`fresh`, `stale`, `grace_over` or `missing`, for zones that `crls` does not name."
     crls: tuple[tuple[str, str], ...] = ()
     "The state of each zone's revocation lists, by zone, sorted."
+    break_glass: tuple[tuple[str, str], ...] = ()
+    "Who has broken the glass: subject and the id of that act, sorted."
     clock: str = "grace_over"
     "`trusted`, `untrusted` (within its grace) or `grace_over`."
     trusted: bool = False
@@ -39,6 +41,10 @@ class Facts(Struct, frozen=True, kw_only=True):
         if identity.auth is not Authentication.MTLS:
             return "fresh"
         return dict(self.crls).get(identity.zone, self.crl)
+
+    def glass_of(self, identity: Identity) -> str | None:
+        """The act by which this very identity has broken the glass, and which has not ended."""
+        return dict(self.break_glass).get(identity.subject)
 
 
 def windows_now(definitions: Mapping[str, Mapping[str, Any]], wall_ns: int) -> tuple[str, ...]:

@@ -5,19 +5,30 @@ parts that change at different rates, so that the cache can know a part by its o
 
     part        fields                                                  changes with
     caller      subject, conn                                           the connection
-    operation   op without id, target, modbus, opcua, northbound, points   the operation
-    facts       state without writes_60s and crl, time without ns       the plant, a window
+    operation   op without id, target, modbus, opcua, northbound, admin, points   the operation
+    facts       state without the below, time without ns                the plant, a window
     both        state.crl: of the lists of the caller's zone            those lists
-    request     op.id, time.ns, state.writes_60s                        every question
+                state.break_glass: whether this caller has broken it    that act
+    request     op.id, time.ns, state.writes_60s, state.approval        every question
 """
 
 from typing import Any
 
 import msgspec
 
+from gateway.model.decision import Approval
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
-from gateway.model.operation import MUTATING, Action, ModbusTarget, Operation, Point, Protocol
+from gateway.model.operation import (
+    MUTATING,
+    Action,
+    AdminTarget,
+    ModbusTarget,
+    OpcuaTarget,
+    Operation,
+    Point,
+    Protocol,
+)
 from gateway.policy.facts import Facts
 
 SCHEMA = "dmz.input/1"
@@ -68,7 +79,7 @@ def operation_part(operation: Operation) -> Part:
         },
         "target": {"asset": operation.asset, "kind": operation.asset_kind, "endpoint": None},
         "modbus": None if operation.modbus is None else _modbus(operation.modbus),
-        "opcua": None,
+        "opcua": None if operation.opcua is None else _opcua(operation.opcua),
         "northbound": None
         if operation.north is None
         else {
@@ -76,6 +87,7 @@ def operation_part(operation: Operation) -> Part:
             "consumer": operation.north.consumer,
             "format": operation.north.format,
         },
+        "admin": None if operation.admin is None else _admin(operation.admin),
         "points": [_point(point) for point in operation.points],
     }
 
@@ -86,27 +98,41 @@ def facts_part(facts: Facts) -> Part:
         "state": {
             "mode": facts.mode,
             "freeze": facts.freeze,
-            "approval": None,
             "clock": facts.clock,
         },
         "time": {"windows": list(facts.windows), "trusted": facts.trusted},
     }
 
 
+def both_part(caller: Caller, facts: Facts) -> Part:
+    """What is true now for this caller."""
+    return {
+        "state": {"crl": facts.crl_of(caller.identity), "break_glass": facts.glass_of(caller.identity)},
+    }
+
+
 def document(
-    caller: Caller, operation: Operation, facts: Facts, ulid: str, now: Now, writes_60s: int | None = None
+    caller: Caller,
+    operation: Operation,
+    facts: Facts,
+    ulid: str,
+    now: Now,
+    writes_60s: int | None = None,
+    approval: Approval | None = None,
 ) -> Part:
     """The whole question. `writes_60s` is null for what changes nothing, whatever was given."""
     rest = operation_part(operation)
     supplied = facts_part(facts)
-    revocation = {"crl": facts.crl_of(caller.identity)}
-    counted = writes_60s if operation.action in MUTATING else None
+    own = {
+        "writes_60s": writes_60s if operation.action in MUTATING else None,
+        "approval": None if approval is None else {"id": approval.id, "by": list(approval.by)},
+    }
     return {
         "schema": SCHEMA,
         "op": {"id": ulid, **rest.pop("op")},
         **caller_part(caller),
         **rest,
-        "state": {**supplied["state"], **revocation, "writes_60s": counted},
+        "state": {**supplied["state"], **both_part(caller, facts)["state"], **own},
         "time": {"ns": now.wall_ns, **supplied["time"]},
     }
 
@@ -138,6 +164,41 @@ def _modbus(target: ModbusTarget) -> Part:
         "file": target.file,
         "record": target.record,
     }
+
+
+def _opcua(target: OpcuaTarget) -> Part:
+    return {
+        "service": target.service,
+        "node": target.node,
+        "path": target.path,
+        "attribute": target.attribute,
+        "index_range": target.index_range,
+        "method": target.method,
+        "type": target.type,
+        "value": _exact(target.value),
+        "arguments": None if target.arguments is None else [_exact(each) for each in target.arguments],
+        "sampling_ms": target.sampling_ms,
+        "publishing_ms": target.publishing_ms,
+        "history_start_ns": target.history_start_ns,
+        "history_end_ns": target.history_end_ns,
+        "security": target.security,
+        "mode": target.mode,
+    }
+
+
+def _admin(target: AdminTarget) -> Part:
+    return {
+        "subject": target.subject,
+        "scope": target.scope,
+        "value": target.value,
+        "minutes": target.minutes,
+        "request": target.request,
+    }
+
+
+def _exact(value: int | str | bool | None) -> int | str | bool | None:
+    """A value that all engines read alike: integers that a double does not hold go as text."""
+    return str(value) if type(value) is int and abs(value) > MOST_QUANTA else value
 
 
 def _point(point: Point) -> Part:

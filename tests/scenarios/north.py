@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.guard.passage import Door
 from gateway.model.asset import Asset, DataType, Span, Table, Tag
-from gateway.model.decision import Allowed, Decision, Denied, Reason
+from gateway.model.decision import Allowed, Approval, Decision, Denied, Reason, Waived
 from gateway.model.identity import Authentication, Caller, Identity, Kind
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Operation
@@ -74,7 +74,12 @@ class Naming:
         return None if self.slow else self._say(operation)
 
     async def ask(
-        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+        self,
+        caller: Caller,
+        operation: Operation,
+        now: Now,
+        writes_60s: int | None = None,
+        approval: Approval | None = None,
     ) -> Decision:
         if self.stuck:
             await asyncio.Event().wait()
@@ -89,7 +94,7 @@ class Notes(Memory):
         self.notes: list[tuple[RecordKind, dict[str, Any]]] = []
         self.denials: list[tuple[str, str]] = []
 
-    def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
+    def denied(self, caller: Caller, operation: Operation, decision: Denied | Waived, now: Now) -> None:
         self.denials.append((decision.reasons[0].code, operation.points[0].tag if operation.points else ""))
 
     def event(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.guard.passage import Door
-from gateway.model.decision import Allowed, Decision, Denied, Obligation, Reason
+from gateway.model.decision import Allowed, Approval, Decision, Denied, Obligation, Passed, Reason, Waived
 from gateway.model.identity import Authentication, Caller, Identity, Kind, RoleState
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Action, Operation, Protocol
@@ -49,7 +49,12 @@ class Words:
         return None if self.slow else self._say(operation)
 
     async def ask(
-        self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
+        self,
+        caller: Caller,
+        operation: Operation,
+        now: Now,
+        writes_60s: int | None = None,
+        approval: Approval | None = None,
     ) -> Decision:
         self.story.append(f"ask {operation.kind}")
         return self._say(operation)
@@ -76,7 +81,7 @@ class Memory:
         self.during_intent: Callable[[], None] = lambda: None
 
     def read(
-        self, caller: Caller, operation: Operation, decision: Allowed, now: Now
+        self, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> Accepted | Gap | NotRecorded:
         if self.gap:
             return Gap(now.mono_ns + SECOND)
@@ -86,7 +91,7 @@ class Memory:
         return Window(self.story)
 
     async def intent(
-        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Allowed, ...], now: Now
+        self, caller: Caller, operations: tuple[Operation, ...], decisions: tuple[Passed, ...], now: Now
     ) -> Durable | NotRecorded:
         self.during_intent()
         if self.broken:
@@ -97,7 +102,7 @@ class Memory:
     def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
         self.story.append(f"outcome {result['status']}")
 
-    def denied(self, caller: Caller, operation: Operation, decision: Denied, now: Now) -> None:
+    def denied(self, caller: Caller, operation: Operation, decision: Denied | Waived, now: Now) -> None:
         self.story.append(f"denied {operation.kind} {decision.reasons[0].code}")
 
     def event(

@@ -14,6 +14,7 @@ somebody else, an import alias. The rules below refuse the forms that can; each 
    `not f(missing)` does not hold)              13 data fits its schema, grants stay within bounds
                                                 14 before a function's `else`, values are certain (regorus:
                                                    an undefined one ends the call, OPA goes on)
+                                                15 what is compared with `input` is of its schema
 """
 
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from msgspec import Struct
 from gateway.model.errors import Fault, PolicyError
 from gateway.policy import documents
 from gateway.policy.bundle import Bundle
+from gateway.policy.comparisons import impossible
 from gateway.policy.functions import ALLOWED, IN_TESTS, why_not
 from gateway.policy.known import Known, comparable
 from gateway.policy.module import Call, Module, Path, Reference, Rule, parse
@@ -80,7 +82,7 @@ def load(bundle: Bundle) -> Policy:
 
 
 def _module(module: Module, known: Known) -> Iterator[Fault]:
-    """Rules 2, 4 to 12 and 14 for one module."""
+    """Rules 2, 4 to 12, 14 and 15 for one module."""
     yield from _package(module)
     yield from _imports(module)
     if not module.tests:
@@ -106,6 +108,11 @@ def _module(module: Module, known: Known) -> Iterator[Fault]:
             yield from _call(module, call, known)
         for reference in rule.references:
             yield from _reference(module, reference, known)
+        if not module.tests:
+            for comparison in rule.comparisons:
+                wrong = impossible(comparison, documents.schema("input").schema)
+                if wrong is not None:
+                    yield Fault(f"{module.name}:{comparison.line}", *wrong)
 
 
 def _package(module: Module) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ import regorus
 from msgspec import Struct
 
 from gateway.model.errors import Fault
+from gateway.policy.comparisons import Comparison, comparisons
 
 Path = tuple[str, ...]
 
@@ -54,6 +55,10 @@ class Rule(Struct, frozen=True, kw_only=True):
     line: int
     references: tuple[Reference, ...]
     calls: tuple[Call, ...]
+    codes: tuple[str, ...] = ()
+    "Constants under `code` in the objects that it makes: the reason codes that it can give."
+    comparisons: tuple[Comparison, ...] = ()
+    "What it holds of `input` against constants."
 
 
 class Import(Struct, frozen=True):
@@ -122,6 +127,7 @@ class _Reader:
         self._shadows: list[tuple[str, int]] = []
         self._floats: list[int] = []
         self._elses: list[tuple[str, int]] = []
+        self._codes: list[str] = []
 
     def module(self, tree: dict[str, Any]) -> Module:
         package, _ = _static(tree["package"]["refr"])
@@ -142,7 +148,7 @@ class _Reader:
         )
 
     def _rule(self, package: Path, rule: dict[str, Any]) -> Rule:
-        self._references, self._calls = [], []
+        self._references, self._calls, self._codes = [], [], []
         ((form, body),) = rule.items()
         parameters: list[Any] = []
         if form == "Default":
@@ -164,6 +170,8 @@ class _Reader:
             line=_line(body),
             references=tuple(self._references),
             calls=tuple(self._calls),
+            codes=tuple(dict.fromkeys(self._codes)),
+            comparisons=comparisons(rule, self._slice),
         )
 
     def _before_else(self, first: dict[str, Any] | None, bodies: list[dict[str, Any]]) -> None:
@@ -200,6 +208,12 @@ class _Reader:
             self._withs.append(_line(value[0]))
         elif key == "Number" and not isinstance(value["value"], int):
             self._floats.append(_line(value))
+        elif key == "Object":
+            self._codes += [
+                str(content["String"]["value"])
+                for _, name, content in value["fields"]
+                if name.get("String", {}).get("value") == "code" and "String" in content
+            ]
         self._walk(value)
 
     def _reference(self, node: dict[str, Any]) -> None:

@@ -1,27 +1,34 @@
-"""A bundle: a folder of Rego, data and tests, read whole and named by its digest.
+"""A bundle: Rego, data and tests in a folder or an archive, read whole and named by its digest.
 
     core/  base/  site/<plant>/   Rego modules: the product's, the plant group's, the plant's
     data/                         YAML 1.2 or JSON; each top-level name is one document of `data`
     tests/                        Rego tests, and YAML tables of questions and expected answers
+    release.json                  serial and times, where it was released (`release`)
 
 Reading refuses what two readers could understand differently: duplicate keys, numbers that are not JSON,
-one document in two files, Rego or data outside its folder. Whether the content is safe is the loader's
-question. A bundle that was written by `write_to` is read again like any other, and is an OPA bundle too.
+one document in two files, Rego or data outside its folder, names that OPA takes for something else. Whether
+the content is safe is the loader's question. A bundle that was written by `write_to` is read again like any
+other, and is an OPA bundle too. An archive holds besides what OPA reads: `data.json`, `.manifest`, perhaps
+`.signatures.json`; the first two must say exactly what we make of the files, so that nobody's OPA decides by
+other data than we do.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from gateway.model.errors import Fault, PolicyError
-from gateway.policy import index
+from gateway.policy import archive, index
+from gateway.policy import release as releases
+from gateway.policy.release import Release
 
 FOLDERS = ("core", "base", "site", "data", "tests")
 "Whatever else lies in the folder (schemas, a README) is no part of the bundle."
@@ -29,12 +36,19 @@ STAMP = "bundle"
 "The document under which engines find the revision."
 OWN = (STAMP, index.DOCUMENT)
 "Documents that the gateway adds; no data file may use the names."
+DATA, MANIFEST, SIGNATURES = "data.json", ".manifest", ".signatures.json"
+"What stands beside the files in an archive: the data as engines get it, OPA's manifest, OPA's signatures."
+OPAS = ("data.json", "data.yaml", "data.yml", "patch.json", "plan.json", "signatures.json")
+"""Last names that OPA takes for something of its own in any folder: data without our checks, changes to it, a
+compiled plan, signatures (those by their ending)."""
 MOST_BYTES = 64 * 1024 * 1024
 "A bundle larger than this is refused before it can exhaust the machine: 100 times a large estate's data."
 MOST_FILES = 2_000
 "More files than this are not a policy but a wrong folder."
 MOST_VALUES = 2_000_000
 "Values in one data file. YAML aliases make ten thousand million of a few lines, and that is meant as harm."
+
+NO_CORE = Fault("core", "there is no core policy", "copy core/ from the product")
 
 UNFINISHED = ("~", ".part", ".new", ".tmp", ".bak", ".swp", ".orig")
 "Endings of files that an editor leaves for a moment; they are no part of the bundle."
@@ -56,6 +70,8 @@ class Bundle(Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
     origins: dict[str, str]
     "Document -> the file that it comes from."
+    release: Release | None = None
+    "What `release.json` says, where there is one."
 
     def stamped(self) -> dict[str, Any]:
         """The data with the revision, so that an answer says which bundle gave it.
@@ -73,22 +89,58 @@ class Bundle(Struct, frozen=True, kw_only=True):
         name = self.origins.get(str(path[0])) if path else None
         return "data" if name is None else f"{name}:{line_of(self.files[name].decode(), path)}"
 
-    def write_to(self, folder: Path) -> None:
-        """Write a bundle that was loaded, so that both we and OPA (`opa run --bundle`) can load it again."""
-        for name, content in self.files.items():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+    def released(self, release: Release) -> "Bundle":
+        """The same content under another release, so of another revision."""
+        files = {**self.files, releases.FILE: release.encode()}
+        return replace(self, files=files, revision=digest(files), release=release)
+
+    def members(self) -> dict[str, bytes]:
+        """What stands in an archive but for signatures. The data must fit its schema."""
         data = self.indexed()
         roots = sorted({*data, "dmz", "base", "site", "tests"})
         manifest = {"revision": self.revision, "roots": roots, "rego_version": 1}
-        (folder / "data.json").write_text(json.dumps(data, allow_nan=False))
-        (folder / ".manifest").write_text(json.dumps(manifest))
+        return {
+            **self.files,
+            DATA: json.dumps(data, allow_nan=False).encode(),
+            MANIFEST: json.dumps(manifest).encode(),
+        }
+
+    def write_to(self, folder: Path) -> None:
+        """Write a bundle that was loaded, so that both we and OPA (`opa run --bundle`) can load it again."""
+        for name, content in self.members().items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
 
 
-def read(folder: Path) -> Bundle:
-    """Read a folder. Raises PolicyError with every fault found, each with its file and line."""
-    files, faults = _gather(folder)
+def read(place: Path) -> Bundle:
+    """Read a folder or an archive. Raises PolicyError with every fault found, each with its file and line."""
+    if place.is_file():
+        return from_members(archive.read(place))
+    files, faults = _gather(place)
+    return _bundle(files, faults, lambda bundle: _manifest(place, bundle.revision))
+
+
+def from_members(members: Mapping[str, bytes]) -> Bundle:
+    """A bundle of the members of an archive. Raises PolicyError, also where a member is no part of one."""
+    beside = (DATA, MANIFEST, SIGNATURES)
+    files = {name: content for name, content in members.items() if name not in beside}
+    faults = [
+        Fault(name, "is no part of a bundle", "build it with dmz-gateway policy build")
+        for name in files
+        if not _belongs(name) or any(part.startswith(".") for part in name.split("/"))
+    ]
+    if not any(name.startswith("core/") for name in files):
+        faults.append(NO_CORE)
+    if sum(map(len, files.values())) > MOST_BYTES or len(files) > MOST_FILES:
+        faults.append(Fault("archive", "the bundle is too large", f"at most {MOST_BYTES} bytes"))
+    if faults:
+        raise PolicyError(faults)
+    return _bundle(files, [], lambda bundle: _beside(bundle, members))
+
+
+def _bundle(files: dict[str, bytes], faults: list[Fault], also: Callable[[Bundle], list[Fault]]) -> Bundle:
+    """A bundle of those files, unless a fault was found before, in them, or by `also` in the whole."""
     modules, tests, texts = _sort(files, faults)
     data: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -102,11 +154,19 @@ def read(folder: Path) -> Bundle:
                 faults.append(Fault(where, f"`{key}` is the gateway's own", "choose another name"))
             else:
                 data[key], origins[key] = value, name
-    revision = digest(files)
-    faults += _manifest(folder, revision)
+    bundle = Bundle(
+        revision=digest(files),
+        files=files,
+        modules=modules,
+        tests=tests,
+        data=data,
+        origins=origins,
+        release=_release(files, faults),
+    )
+    faults += also(bundle)
     if faults:
         raise PolicyError(faults)
-    return Bundle(revision=revision, files=files, modules=modules, tests=tests, data=data, origins=origins)
+    return bundle
 
 
 def digest(files: Mapping[str, bytes]) -> str:
@@ -172,11 +232,12 @@ def _yaml() -> YAML:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
             raise ValueError(f"duplicate key {name!r}")
-    return dict(pairs)
+        found[name] = value
+    return found
 
 
 def _gather(folder: Path) -> tuple[dict[str, bytes], list[Fault]]:
@@ -192,7 +253,7 @@ def _gather(folder: Path) -> tuple[dict[str, bytes], list[Fault]]:
         hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
         if hidden or name.endswith(UNFINISHED) or not path.is_file():
             continue
-        if name.split("/", 1)[0] not in FOLDERS:
+        if not _belongs(name):
             if path.suffix in _REGO:
                 faults.append(Fault(f"{name}:1", "Rego outside core/, base/, site/ and tests/", "move it"))
             continue
@@ -204,8 +265,14 @@ def _gather(folder: Path) -> tuple[dict[str, bytes], list[Fault]]:
         except OSError as error:
             faults.append(Fault(name, f"cannot be read: {error.strerror}", "check the permissions"))
     if not any(name.startswith("core/") for name in files):
-        faults.append(Fault("core", "there is no core policy", "copy core/ from the product"))
+        faults.append(NO_CORE)
     return files, faults
+
+
+def _belongs(name: str) -> bool:
+    """Whether a file of that name is part of the bundle: in one of its folders, or the release."""
+    top, _, below = name.partition("/")
+    return top in FOLDERS if below else top == releases.FILE
 
 
 def _sort(
@@ -217,6 +284,11 @@ def _sort(
     data: dict[str, str] = {}
     for name, content in files.items():
         top, suffix = name.split("/", 1)[0], PurePosixPath(name).suffix
+        if top == releases.FILE:
+            continue
+        if name.endswith("signatures.json") or PurePosixPath(name).name in OPAS:
+            faults.append(Fault(f"{name}:1", "OPA takes a file of this name for its own", "rename it"))
+            continue
         try:
             text = content.decode()
         except UnicodeDecodeError:
@@ -296,3 +368,34 @@ def _manifest(folder: Path, revision: str) -> list[Fault]:
     if stated in (None, "", revision):
         return []
     return [Fault(".manifest:1", f"says revision {stated}, but the files are {revision}", "restore the copy")]
+
+
+def _release(files: Mapping[str, bytes], faults: list[Fault]) -> Release | None:
+    if releases.FILE not in files:
+        return None
+    try:
+        return releases.parse(files[releases.FILE])
+    except PolicyError as error:
+        faults += error.faults
+        return None
+
+
+def _beside(bundle: Bundle, members: Mapping[str, bytes]) -> list[Fault]:
+    """Whether what OPA reads in an archive says the same as its files."""
+    try:
+        wanted = bundle.members()
+    except (KeyError, TypeError):
+        return []  # the data does not fit its schema: the loader refuses that, with its line
+    return [
+        Fault(name, "is missing, or says something else than the files", "use dmz-gateway policy build")
+        for name in (DATA, MANIFEST)
+        if _plain(members.get(name, b"")) != _plain(wanted[name])
+    ]
+
+
+def _plain(content: bytes) -> str | None:
+    """JSON in one form, where 1, 1.0 and true differ; None where it is none, or has a key twice."""
+    try:
+        return json.dumps(json.loads(content.decode(), object_pairs_hook=_pairs), sort_keys=True)
+    except (ValueError, RecursionError):
+        return None

@@ -33,6 +33,8 @@ class Told(Struct, gc=False):
     heard: Heard
     decisions: Sequence[Decision] | None = None
     "Null where policy was not to be asked."
+    questions: Sequence[bytes] = ()
+    "The `dmz.input/1` of each decision; empty where policy is never asked, whatever it says."
     breaks: Sequence[Break] | None = None
     "Null where nobody wants to know."
 
@@ -118,6 +120,11 @@ class Inspection:
         opened = talk.opened
         if heard.request and self._judge is not None:
             told.decisions = self._decide(self._judge, talk, heard)
+            if isinstance(heard.asked, Request):
+                unit = heard.adu.unit
+                told.questions = self._judge.questions(
+                    opened.client, unit, heard.operations, told.decisions, heard.time
+                )
         if not heard.request and isinstance(heard.asked, Request):
             self._plant.learn(opened.server, opened.server_port, heard.asked, heard.answer, heard.time)
         return told

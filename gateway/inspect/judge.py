@@ -20,7 +20,7 @@ from gateway.model.identity import Authentication, Caller, Identity, Kind, RoleS
 from gateway.model.moment import SECOND
 from gateway.model.operation import MUTATING, Operation
 from gateway.model.ulid import Ulids
-from gateway.policy import bundle
+from gateway.policy import bundle, question
 from gateway.policy.decider import Decider
 from gateway.policy.facts import Facts, windows_now
 from gateway.policy.loader import load
@@ -108,9 +108,7 @@ class Judge:
             )
         if not operations:
             return [_unasked("wire.unmapped_unit", f"unit {unit} is no asset")]
-        if time_ns // (60 * SECOND) != self._minute:
-            self._minute = time_ns // (60 * SECOND)
-            self._decider.facts = self._facts(time_ns)
+        self._keep_time(time_ns)
         caller, now = self._caller(source, unit), moment(time_ns)
         subject = caller.identity.subject
         decisions = []
@@ -123,6 +121,37 @@ class Judge:
                 if operation.action in MUTATING:
                     self._writes.note(subject, operation.asset or "", time_ns)
         return decisions
+
+    def questions(
+        self,
+        source: str,
+        unit: int,
+        operations: Sequence[Operation],
+        decisions: Sequence[Decision],
+        time_ns: int,
+    ) -> list[bytes]:
+        """The question of each operation, also of a source that nobody named: for `replay` and `learn`.
+
+        Empty where one of them could not be read.
+        """
+        if any(each.unreadable is not None for each in operations):
+            return []
+        self._keep_time(time_ns)
+        caller, now = self._caller(source, unit), moment(time_ns)
+        asked = []
+        for operation, decision in zip(operations, decisions, strict=False):
+            writes = self._writes.count(caller.identity.subject, operation.asset or "", time_ns)
+            whole = question.document(
+                caller, operation, self._decider.facts, self._ulids.next(time_ns), now, writes
+            )
+            asked.append(decision.question or question.encode(whole))
+        return asked
+
+    def _keep_time(self, time_ns: int) -> None:
+        """Facts of the capture's minute."""
+        if time_ns // (60 * SECOND) != self._minute:
+            self._minute = time_ns // (60 * SECOND)
+            self._decider.facts = self._facts(time_ns)
 
     def unread(self, code: str) -> list[Decision]:
         """A request that policy is never asked about (invariant 2)."""
@@ -142,11 +171,12 @@ class Judge:
         listener, zone = self._plant.zones.get(unit, (LISTENER, ZONE))
         key = source, listener, zone
         if key not in self._callers:
-            subject, roles = self._who[source]
+            named = source in self._who
+            subject, roles = self._who.get(source, (f"anonymous:{listener}", ()))
             identity = Identity(
                 subject=subject,
-                kind=Kind.WORKLOAD,
-                auth=Authentication.MTLS,
+                kind=Kind.WORKLOAD if named else Kind.NOBODY,
+                auth=Authentication.MTLS if named else Authentication.NONE,
                 zone=zone,
                 roles=roles,
                 role_state=RoleState.OK if roles else RoleState.ABSENT,
@@ -156,7 +186,7 @@ class Judge:
                 source=source,
                 listener=listener,
                 zone=zone,
-                tls="1.3",
+                tls="1.3" if named else None,
                 connection=self._ulids.next(0),
             )
         return self._callers[key]

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from gateway.inspect.breakage import Break
 from gateway.inspect.conversation import Summary, Times, means, severity
 from gateway.inspect.inspection import Told
 from gateway.model.decision import Allowed, Decision
 from gateway.model.moment import SECOND
-from gateway.model.operation import Operation
 from gateway.wire.modbus.findings import Severity
 
 ORDER = {each: rank for rank, each in enumerate(reversed(Severity))}
@@ -41,13 +42,14 @@ def line(told: Told) -> dict[str, Any]:
     if heard.odd:
         found["tcp"] = list(heard.odd)
     if told.decisions is not None:
-        found["decisions"] = [*_decisions(heard.operations, told.decisions)]
+        found["decisions"] = [*_decisions(told, told.decisions)]
     if told.breaks is not None:
         found["would_refuse"] = [_broken(each) for each in told.breaks]
     return found
 
 
-def _decisions(operations: Sequence[Operation], decisions: Sequence[Decision]) -> Iterator[dict[str, Any]]:
+def _decisions(told: Told, decisions: Sequence[Decision]) -> Iterator[dict[str, Any]]:
+    operations = told.heard.operations
     for at, decision in enumerate(decisions):
         operation = operations[at] if operations else None
         yield {
@@ -56,7 +58,9 @@ def _decisions(operations: Sequence[Operation], decisions: Sequence[Decision]) -
             "kind": operation.kind if operation else None,
             "asset": operation.asset if operation else None,
             "reasons": [reason.code for reason in decision.reasons],
+            "kinds": [reason.kind for reason in decision.reasons],
             "grants": list(decision.grants),
+            "question": msgspec.Raw(told.questions[at]) if at < len(told.questions) else None,
         }
 
 

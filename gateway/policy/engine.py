@@ -22,6 +22,8 @@ from gateway.policy.loader import Policy
 from gateway.policy.module import engine_fault
 
 ENTRYPOINT = "data.dmz.decision"
+NOTHING = '{"op": {"action": "", "protocol": ""}, "target": {"asset": null}}'
+"A first question, of which the index knows no grant. Without input all would be looked at: 45 ms for 10,000."
 LET_THROUGH = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 "What is said to the program, not by the engine."
 
@@ -64,8 +66,10 @@ class Engine:
         try:
             for name, text in modules.items():
                 self._engine.add_policy(name, text)
-            self._engine.add_data_json(json.dumps(data, allow_nan=False))
+            self._engine.add_data_json(msgspec.json.encode(data).decode())
             # The engine schedules rules when it is first asked, and only then finds unsafe variables.
+            if not tests:
+                self._engine.set_input_json(NOTHING)
             self._engine.eval_rule_as_json(ENTRYPOINT)
         except LET_THROUGH:
             raise

@@ -28,6 +28,8 @@ MOST_LINE = 1 << 20
 "Bytes of one line of a file; a question is below 64 KiB."
 SINGLE = frozenset({RecordKind.INTENT, RecordKind.DENIAL})
 "Kinds that keep one frame's operations."
+WAIVED = "would_deny"
+"What policy denies and a stage lets pass."
 MINUTE = 60 * SECOND
 SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 "Seconds of the units in which one says how long ago."
@@ -110,6 +112,8 @@ def _single(record: _Leaf, what: dict[str, Any], why: dict[str, Any], seen: Seen
     if what.get("unreadable") is not None or is_unasked(why):
         seen.unasked += 1
         return
+    if record.kind == RecordKind.DENIAL and why["decision"] == WAIVED:
+        return  # In stage monitor an operation that passes has its intent or window as well.
     question = usable(why.get("input"), 1, seen)
     if question is not None:
         yield Recorded(

@@ -10,7 +10,7 @@ or the bundle does not load.
 import argparse
 import importlib
 
-COMMANDS = ("check", "test")
+COMMANDS = ("check", "test", "replay")
 "Modules of this package, each with `add(below)`."
 
 

@@ -1,0 +1,276 @@
+"""The HTTPS API by which people act on the gateway, inside the gateway's own TLS.
+
+Rules that hold here:
+- Only persons: whom a certificate names as one (`Kind.PERSON`). Everybody else is denied, on record.
+- Every row of the table is one operation through the same passage as everybody's: decided by policy, its
+  intent durable before the act, its outcome recorded.
+- What cannot be done is denied before policy is asked, under its code: a request that is not there, a
+  statement that proves nothing (invariant 2).
+- A body is JSON of a closed form, of at most MOST_BODY bytes, and says that it is JSON. A page in a person's
+  browser cannot send that without asking first (CORS), and nobody here says yes.
+- One client has BUDGET requests a minute; an answer has its time; every error is a problem (RFC 9457).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from aiohttp import web
+
+from gateway.admin import problem
+from gateway.admin.impossible import Impossible
+from gateway.admin.problem import Problem
+from gateway.admin.route import Asked, Done, Route, Wish
+from gateway.guard.limits import Rates
+from gateway.guard.passage import Door, enter, finish, settle
+from gateway.guard.verdict import Forward, Pending, Refuse
+from gateway.model.decision import Denied, Why
+from gateway.model.identity import Authentication, Caller, Kind
+from gateway.model.moment import Now
+from gateway.model.operation import Action, Operation, Protocol
+
+log = logging.getLogger(__name__)
+
+MOST_BODY = 16_384
+"A signed statement with its certificate takes 9 kB at most."
+MOST_LINE = 4_096
+"Longest request line, and longest header field."
+MOST_HEADERS = 64
+IDLE_S = 30.0
+"How long a connection may wait for, or dribble, the head of its next request."
+BODY_S = 5.0
+"How long a body may take to arrive."
+STOP_S = 3.0
+"How long answers under way may take when the gateway stops."
+BUDGET = 120
+"Requests of one subject in a minute, a burst of as many included. Nobody clicks faster."
+
+CLOSING = frozenset({400, 401, 413, 415})
+"After these the connection ends: what follows cannot be trusted to be a request, or has no one behind it."
+DETAILS = {404: "there is no such resource", 405: "not with this method"}
+
+
+class Frame:
+    """The act as a frame: what the permit holds is the body, encoded again from what was understood."""
+
+    def __init__(self, body: object) -> None:
+        self._body = body
+
+    def encode(self) -> bytes:
+        """The body as JSON."""
+        return msgspec.json.encode(self._body)
+
+
+class AdminApi:
+    """The API; `client` gives the protocol for one admitted connection."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        door: Door,
+        clock: Callable[[], Now],
+        count: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called after each act that was done, so that policy sees its facts at once."""
+        self._routes = routes
+        self._door = door
+        self._clock = clock
+        self._count = count
+        self._changed = changed
+        self._rates = Rates()
+        self._runner = web.AppRunner(
+            self._application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_S
+        )
+
+    async def start(self) -> None:
+        """Must have been called before the first client."""
+        await self._runner.setup()
+
+    async def stop(self) -> None:
+        """End what is under way, and every connection."""
+        await self._runner.cleanup()
+
+    def client(self, caller: Caller) -> asyncio.Protocol:
+        """The protocol for one connection. The caller is found again by the transport (`dmz.caller`)."""
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("start() was not called")
+        return Requests(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # what its own Application passes, too
+            keepalive_timeout=IDLE_S,
+            lingering_time=0,
+            max_line_size=MOST_LINE,
+            max_field_size=MOST_LINE,
+            max_headers=MOST_HEADERS,
+        )
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard], client_max_size=MOST_BODY)
+        for route in self._routes:
+            app.router.add_route(route.method, route.path, self._handler(route))
+        return app
+
+    def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            caller = _caller(request)
+            body = await _body(request, route)
+            asked = Asked(caller, request.match_info.get("name", ""), body, self._clock())
+            done = await self._through(route, asked)
+            return web.Response(
+                body=msgspec.json.encode(done.told), content_type="application/json", headers=problem.HEADERS
+            )
+
+        return handle
+
+    # around every request ---------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self._count("admin_requests")
+        try:
+            self._admit(_caller(request))
+            return await handler(request)
+        except Problem as error:
+            return self._problem(error, {"Retry-After": "1"} if error.status in (429, 503) else None)
+        except web.HTTPException as error:
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+            detail = DETAILS.get(error.status, error.reason)
+            return self._problem(Problem(error.status, f"http_{error.status}", detail), allow)
+        except TimeoutError:
+            return self._problem(Problem(503, "timeout", "it took too long"), {"Retry-After": "1"})
+        except Exception:
+            log.exception("an act failed")
+            return self._problem(Problem(500, "failed", "the gateway failed; its log says why"))
+
+    def _admit(self, caller: Caller) -> None:
+        if not self._rates.take((caller.identity.subject,), BUDGET, 60.0, self._clock().mono_ns):
+            raise Problem(429, "too_fast", f"at most {BUDGET} requests in a minute")
+
+    def _problem(self, error: Problem, headers: dict[str, str] | None = None) -> web.Response:
+        self._count(f"admin_{error.status}")
+        response = problem.answer(error, headers)
+        if error.status in CLOSING:
+            response.force_close()
+        return response
+
+    # through the door -------------------------------------------------------------------------------------
+
+    async def _through(self, route: Route, asked: Asked) -> Done:
+        """Decide, record, act, record."""
+        wish, fault = _wish(route, asked)
+        operation = _operation(route, wish, fault)
+        caller, door = asked.caller, self._door
+        verdict = enter(Frame(asked.body), (operation,), caller, door, asked.now)
+        if isinstance(verdict, Pending):
+            verdict = await finish(verdict, door, asked.now)
+        if fault is not None:
+            raise Problem(fault.status, fault.code, fault.detail)
+        if not isinstance(verdict, Forward):
+            raise await self._refusal(verdict == Refuse(Why.NOT_RECORDED), operation, asked)
+        permit = verdict.permit
+        if permit.spend(door.engine.revision, self._clock().mono_ns) is None:
+            settle(permit, {"status": "not_sent"}, b"", door, self._clock())
+            raise Problem(503, "policy_changed", "policy changed meanwhile; ask again")
+        result: dict[str, object] = {"status": "failed"}
+        data = b""
+        try:
+            async with asyncio.timeout(route.within_s):
+                done = await route.act(asked)
+            data = msgspec.json.encode(done.told)
+            result = (
+                {"status": "ok"} if route.method == "GET" else {"status": "ok", **done.told, **done.recorded}
+            )
+        except Impossible as error:
+            result["why"] = error.code
+            raise Problem(error.status, error.code, error.detail) from None
+        finally:
+            settle(permit, result, data, door, self._clock())
+        if route.method == "POST":
+            self._changed()
+        return done
+
+    async def _refusal(self, unrecorded: bool, operation: Operation, asked: Asked) -> Problem:
+        """Why it was denied, in policy's codes. Asked once more for that: the answer decides nothing."""
+        if unrecorded:
+            return Problem(503, "not_recorded", "the journal cannot record it, so it does not happen")
+        again = await self._door.engine.ask(asked.caller, operation, asked.now, None)
+        codes = [reason.code for reason in again.reasons] if isinstance(again, Denied) else []
+        return Problem(403, "denied", "policy does not allow it", reasons=codes)
+
+
+def _wish(route: Route, asked: Asked) -> tuple[Wish, Impossible | None]:
+    """What policy would be asked about, or why there is nothing to ask."""
+    identity = asked.caller.identity
+    if identity.kind is not Kind.PERSON or identity.auth is not Authentication.MTLS:
+        return Wish(), Impossible("not_a_person", 403, "only the certificate of a person counts here")
+    try:
+        return route.wish(asked), None
+    except Impossible as fault:
+        return Wish(), fault
+
+
+def _operation(route: Route, wish: Wish, fault: Impossible | None) -> Operation:
+    return Operation(
+        protocol=Protocol.HTTPS,
+        action=Action.READ if route.method == "GET" else Action.ADMIN,
+        kind=route.kind,
+        asset=wish.asset,
+        admin=wish.target,
+        unreadable=fault.code if fault is not None else None,
+    )
+
+
+class Requests(web.RequestHandler):
+    """aiohttp's HTTP/1.1, with its parser's errors as problems too, and without the text of what was sent."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp answers when there is no handler to do it."""
+        if status >= 500:
+            log.error("a request failed", exc_info=exc)
+        detail = (
+            "this is no HTTP request, or more of one than is taken here" if status == 400 else "it failed"
+        )
+        response = problem.answer(Problem(status, f"http_{status}", detail))
+        response.force_close()
+        return response
+
+
+def _caller(request: web.Request) -> Caller:
+    transport = request.transport
+    caller = transport.get_extra_info("dmz.caller") if transport is not None else None
+    if not isinstance(caller, Caller):
+        raise Problem(401, "no_certificate", "a client certificate is needed")
+    return caller
+
+
+async def _body(request: web.Request, route: Route) -> object:
+    """The body, read whole and of the row's form."""
+    if request.query:
+        raise Problem(400, "bad_request", "query: no resource here takes one")
+    if route.body is None:
+        if request.body_exists:
+            raise Problem(413, "too_large", "a GET takes no body")
+        return None
+    if request.content_type != "application/json":
+        raise Problem(415, "not_json", "send Content-Type: application/json")
+    async with asyncio.timeout(BODY_S):
+        data = await request.read()
+    try:
+        return msgspec.json.decode(data, type=route.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Problem(400, "bad_request", f"body: {error}") from None

@@ -1,0 +1,486 @@
+"""Requests for approval, what people say to them, and that each is used once (`guard.ports.Approvals`).
+
+- Nothing here waits for a person. A write that needs one is refused and noted; once somebody has granted it,
+  *the same write by the same identity* is let through, once, within its time.
+- A grant counts only as a statement signed by a person (`statement`), and is checked again whenever it would
+  count: signature, certificate, revocation, time, gateway, request, operation. What stands in the store is
+  not believed, so neither an editor of the file nor one person's key makes two people.
+- Nobody grants their own request, under whatever certificate: neither the same subject nor the same key.
+- Used is written down before it is told, so that no crash makes an approval good for two acts.
+- A refusal stands as long as the request would have: asking again gets no second question.
+"""
+
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any, Literal
+
+from cryptography import x509
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.admin import wanted
+from gateway.admin.impossible import Impossible
+from gateway.admin.statement import Statement, StatementError, check, decode, rfc3339
+from gateway.admin.store import Store, StoreError
+from gateway.guard.ports import Journal
+from gateway.identity.certificate import Refused, fingerprint
+from gateway.model.decision import Approval, Obligation
+from gateway.model.identity import Caller, Identity, Kind
+from gateway.model.moment import SECOND, Now
+from gateway.model.operation import Operation
+from gateway.model.record import RecordKind
+from gateway.model.ulid import Ulids
+
+KIND = "request"
+"Of entries in the store."
+PENDING_S = 3_600
+"How long a request waits for people."
+DEFAULT_WITHIN_S = 900
+"How long an approval can be used where the obligation does not say (`within_s`)."
+MOST_WITHIN_S = 86_400
+"The longest, whatever the obligation says: who approved yesterday has not looked at the plant of today."
+SKEW_S = 300
+"How far the clock of a person's machine may be from ours."
+SHARE_OF_ONE = 10
+"One requester may have one in so many of `most_pending`: a flood of one crowds out nobody else."
+MOST_VOTES = 8
+"People who answer one request."
+MOST_KEPT = 500
+"Requests that are over and still shown; the journal keeps them all."
+MOST_ROLES = 8
+"Different roles that obligations may ask of one request."
+
+
+class State(StrEnum):
+    """How far a request is."""
+
+    OPEN = "open"
+    "It waits for people, or for its use."
+    REFUSED = "refused"
+    USED = "used"
+    EXPIRED = "expired"
+
+
+class Vote(Struct, frozen=True, kw_only=True):
+    """What one person said, as it was signed."""
+
+    statement: str
+    signature: str
+    "Base64."
+    certificate: str
+    "DER, base64."
+
+    def parts(self) -> tuple[bytes, bytes, bytes]:
+        """Text, signature and certificate as `check` takes them; ValueError where it is not base64."""
+        return (
+            self.statement.encode(),
+            b64decode(self.signature, validate=True),
+            b64decode(self.certificate, validate=True),
+        )
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One operation of one identity that people are asked about."""
+
+    id: str
+    digest: str
+    document: str
+    "Canonical JSON (`wanted.document`)."
+    words: str
+    requester: str
+    ski: str | None
+    "Subject key identifier of the requester's certificate."
+    kind: str
+    asset: str | None
+    by: tuple[str, ...]
+    "Roles that policy wants to agree; policy itself judges who has one."
+    within_s: int
+    made_ns: int
+    until_ns: int
+    "Wall clock; then it is over."
+    state: State = State.OPEN
+    votes: tuple[Vote, ...] = ()
+
+
+class Approvals:
+    """All requests of one gateway."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        gateway: str,
+        admit: Callable[[bytes, Now], Identity | Refused],
+        journal: Journal,
+        ulids: Ulids,
+        count: Callable[[str], None],
+        alarm: Callable[[str, dict[str, Any]], None],
+        most_pending: int,
+        now: Now,
+    ) -> None:
+        """`admit` is the trust of the zone that people come from; `gateway` the name in their statements."""
+        self._store = store
+        self._gateway = gateway
+        self._admit = admit
+        self._journal = journal
+        self._ulids = ulids
+        self._count = count
+        self._most_pending = most_pending
+        self._requests: dict[str, Request] = {}
+        "By id; ids grow with time, so this is their order."
+        self._open: dict[str, str] = {}
+        "Digest -> id of the request about it that is open, or refused and still standing."
+        self._deadlines: dict[str, int] = {}
+        "Id -> monotonic time at which it is over, so that no jump of the wall clock makes it live longer."
+        adopted = [self._adopt(request, now) for request in store.read(KIND, Request).values()]
+        if not all(adopted):
+            alarm("admin.forged_approval", {"requests": adopted.count(False)})
+
+    def _adopt(self, request: Request, now: Now) -> bool:
+        """Take up what an earlier run left; whether all its votes were signed.
+
+        Where nobody knows how much time has passed, it is over.
+        """
+        votes = tuple(vote for vote in request.votes if _is_signed(vote))
+        signed = votes == request.votes
+        request = replace(request, votes=votes)
+        self._requests[request.id] = request
+        if request.state not in (State.OPEN, State.REFUSED):
+            return signed
+        known = now.trusted and request.made_ns <= now.wall_ns
+        left = max(0, request.until_ns - now.wall_ns) if known else 0
+        self._deadlines[request.id] = now.mono_ns + min(left, MOST_WITHIN_S * SECOND)
+        self._open[request.digest] = request.id
+        return signed
+
+    # the port ---------------------------------------------------------------------------------------------
+
+    def request(self, caller: Caller, operation: Operation, obligation: Obligation, now: Now) -> str:
+        """Note that this needs approval. The id of the request; empty if there is no room, or no store."""
+        try:
+            document = wanted.document(caller, operation)
+            text = wanted.canonical(document)
+        except (ValueError, TypeError):
+            return ""
+        if len(text) > wanted.MOST_BYTES:
+            return ""
+        self.sweep(now)
+        role, within_s = _terms(obligation)
+        try:
+            known = self._open.get(wanted.digest(document))
+            if known is not None:
+                return self._ask_more(self._requests[known], role, within_s)
+            if not self._has_room(caller.identity.subject):
+                self._count("approvals_no_room")
+                return ""
+            return self._begin(caller, operation, document, role, within_s, now)
+        except StoreError:
+            self._count("approvals_not_kept")
+            return ""
+
+    def claim(self, caller: Caller, operation: Operation, now: Now) -> Approval | None:
+        """An approval that is granted, in time and unused, for exactly this operation by this identity."""
+        try:
+            digest = wanted.digest(wanted.document(caller, operation))
+        except (ValueError, TypeError):
+            return None
+        self.sweep(now)
+        request = self._requests.get(self._open.get(digest, ""))
+        if request is None or request.state is not State.OPEN:
+            return None
+        by = tuple(self._grants(request, digest, caller.identity, now))
+        return Approval(id=request.id, by=by) if by else None
+
+    def spend(self, approval: Approval, now: Now) -> bool:
+        """Use it up, durably; the signed statements go to the journal before the act's own intent does."""
+        request = self._requests.get(approval.id)
+        if request is None or request.state is not State.OPEN or not approval.by:
+            return False
+        used = self._end(request, State.USED)
+        try:
+            self._store.write([(KIND, used.id, used)])
+        except StoreError:
+            self._count(
+                "approvals_not_kept"
+            )  # used all the same, in this run: nobody knows what the disk has
+            return False
+        self._count("approvals_used")
+        note = {**_told(used), "event": "approval used", "by": list(approval.by), **_signed(used.votes)}
+        self._journal.event(RecordKind.ADMIN, note, now, source="internal")
+        return True
+
+    # people -----------------------------------------------------------------------------------------------
+
+    def find(self, name: str, now: Now) -> Request:
+        """A request that people can still answer; Impossible where there is none."""
+        self.sweep(now)
+        request = self._requests.get(name)
+        if request is None:
+            raise Impossible("unknown_request", 404, "there is no such request")
+        if request.state is not State.OPEN:
+            raise Impossible("request_over", 409, f"the request is over: {request.state.value}")
+        return request
+
+    def weigh(
+        self, request: Request, vote: Vote, decision: Literal["grant", "refuse"], caller: Caller, now: Now
+    ) -> Statement:
+        """What a person says about a request, if it proves that they say it; Impossible where it does not."""
+        try:
+            text, signature, certificate = vote.parts()
+            statement = check(text, signature, certificate)
+        except (StatementError, ValueError) as error:
+            raise Impossible("bad_statement", 400, str(error)) from None
+        if fingerprint(certificate) != caller.identity.fingerprint:
+            raise _bad("it is signed by another certificate than the one that this connection showed")
+        fits = {"decision": decision, "approver": caller.identity.subject, **self._expected(request)}
+        for name, value in fits.items():
+            if getattr(statement, name) != value:
+                raise _bad(f"`{name}` is not {value!r}")
+        now_s = now.wall_ns // SECOND
+        if abs(statement.issued_s - now_s) > SKEW_S:
+            raise _bad(f"`issued` is not within {SKEW_S} s of the gateway's clock ({rfc3339(now_s)})")
+        if statement.expires_s - statement.issued_s > request.within_s:
+            raise _bad(f"`expires` is more than {request.within_s} s after `issued`")
+        if statement.expires_s <= now_s:
+            raise _bad("it has expired")
+        if decision == "grant":
+            _require_another(request, caller.identity, certificate)
+        return statement
+
+    def answer(self, request: Request, vote: Vote, statement: Statement, now: Now) -> Request:
+        """Write down what `weigh` found good; a refusal ends the request. Impossible where it is not kept."""
+        refused = statement.decision == "refuse"
+        until_ns, deadline = request.until_ns, self._deadlines[request.id]
+        if not refused:
+            ends_ns = statement.expires_s * SECOND
+            first = not request.votes  # a second grant makes nothing live longer than the first
+            until_ns = ends_ns if first else min(until_ns, ends_ns)
+            left = now.mono_ns + ends_ns - now.wall_ns
+            deadline = left if first else min(deadline, left)
+        answered = replace(
+            request,
+            votes=(*request.votes, vote),
+            state=State.REFUSED if refused else State.OPEN,
+            until_ns=until_ns,
+        )
+        try:
+            self._store.write([(KIND, answered.id, answered)])
+        except StoreError as error:
+            raise Impossible("not_kept", 503, str(error)) from None
+        self._requests[answered.id] = answered
+        self._deadlines[answered.id] = deadline
+        self._count("approvals_refused" if refused else "approvals_granted")
+        return answered
+
+    def recent(self, most: int, now: Now) -> list[dict[str, Any]]:
+        """Requests for people to see, those that are open first, the newest of each first."""
+        self.sweep(now)
+        newest = sorted(self._requests.values(), key=lambda r: (r.state is State.OPEN, r.id), reverse=True)
+        return [_shown(request) for request in newest[:most]]
+
+    def status(self) -> dict[str, Any]:
+        """For `status`."""
+        states = [request.state for request in self._requests.values()]
+        return {state.value: states.count(state) for state in State} | {"damaged": self._store.damaged}
+
+    def sweep(self, now: Now) -> None:
+        """End what is over, and forget the oldest of what has been over. Bounded, and mostly nothing."""
+        over = [name for name, at_ns in self._deadlines.items() if now.mono_ns >= at_ns]
+        for name in over:
+            request = self._requests[name]
+            ended = request.state if request.state is State.REFUSED else State.EXPIRED
+            self._requests[name] = self._end(request, ended)
+        forgotten = self._forget()
+        if over or forgotten:
+            changes = [(KIND, name, self._requests.get(name)) for name in (*over, *forgotten)]
+            try:
+                self._store.write(changes)
+            except StoreError:
+                self._count("approvals_not_kept")  # it is over in memory, and by its own time after a restart
+
+    # inside -----------------------------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        caller: Caller,
+        operation: Operation,
+        document: wanted.Document,
+        role: str,
+        within_s: int,
+        now: Now,
+    ) -> str:
+        request = Request(
+            id=self._ulids.next(now.wall_ns),
+            digest=wanted.digest(document),
+            document=wanted.canonical(document).decode(),
+            words=wanted.words(document),
+            requester=caller.identity.subject,
+            ski=caller.identity.ski,
+            kind=operation.kind,
+            asset=operation.asset,
+            by=(role,),
+            within_s=within_s,
+            made_ns=now.wall_ns,
+            until_ns=now.wall_ns + PENDING_S * SECOND,
+        )
+        self._store.write([(KIND, request.id, request)])
+        self._requests[request.id] = request
+        self._open[request.digest] = request.id
+        self._deadlines[request.id] = now.mono_ns + PENDING_S * SECOND
+        self._count("approvals_requested")
+        note = {**_told(request), "event": "approval requested", "by_role": role, "within_s": within_s}
+        self._journal.event(RecordKind.ADMIN, note, now, caller=caller)
+        return request.id
+
+    def _ask_more(self, request: Request, role: str, within_s: int) -> str:
+        """The same again. Policy may want another role to agree too, or sooner."""
+        roles = request.by if role in request.by else (*request.by, role)
+        fresh = replace(request, by=roles, within_s=min(within_s, request.within_s))
+        if fresh != request and len(roles) <= MOST_ROLES and request.state is State.OPEN:
+            self._store.write([(KIND, fresh.id, fresh)])
+            self._requests[fresh.id] = fresh
+        return request.id
+
+    def _has_room(self, requester: str) -> bool:
+        waiting = [self._requests[name].requester for name in self._deadlines]
+        share = max(1, self._most_pending // SHARE_OF_ONE)
+        return len(waiting) < self._most_pending and waiting.count(requester) < share
+
+    def _end(self, request: Request, state: State) -> Request:
+        """Over, in memory; who calls writes it down."""
+        ended = replace(request, state=state)
+        self._requests[request.id] = ended
+        self._open.pop(request.digest, None)
+        self._deadlines.pop(request.id, None)
+        return ended
+
+    def _forget(self) -> list[str]:
+        over = [name for name in self._requests if name not in self._deadlines]
+        forgotten = sorted(over)[: max(0, len(over) - MOST_KEPT)]
+        for name in forgotten:
+            del self._requests[name]
+        return forgotten
+
+    def _expected(self, request: Request) -> dict[str, str]:
+        return {
+            "gateway": self._gateway,
+            "request": request.id,
+            "operation": request.digest,
+            "what": request.words,
+            "requester": request.requester,
+        }
+
+    def _grants(self, request: Request, digest: str, asking: Identity, now: Now) -> Iterator[str]:
+        """Subjects of the people whose grants count at this moment, each person and each key once."""
+        seen: set[str] = set()
+        for vote in request.votes[:MOST_VOTES]:
+            found = self._counts(request, digest, vote, asking, now)
+            if found is not None and not seen & set(found):
+                seen |= set(found)
+                yield found[0]
+
+    def _counts(
+        self, request: Request, digest: str, vote: Vote, asking: Identity, now: Now
+    ) -> tuple[str, str] | None:
+        """Approver and key of a grant, if it is one for this very operation, by another person, in time.
+
+        Everything comes from what was signed, nothing from the row that it stood in.
+        """
+        try:
+            text, signature, certificate = vote.parts()
+            said = check(text, signature, certificate)
+        except (StatementError, ValueError):
+            return None
+        now_s = now.wall_ns // SECOND
+        person = self._admit(certificate, now)
+        key = _key_of(certificate)
+        holds = (
+            said.decision == "grant"
+            and (said.gateway, said.request, said.operation) == (self._gateway, request.id, digest)
+            and said.requester == asking.subject
+            and said.issued_s - SKEW_S <= now_s < said.expires_s
+            and said.expires_s - said.issued_s <= MOST_WITHIN_S
+            and isinstance(person, Identity)
+            and person.kind is Kind.PERSON
+            and person.subject == said.approver != asking.subject
+            and asking.ski not in (key, person.ski)
+        )
+        return (said.approver, key) if holds else None
+
+
+def _terms(obligation: Obligation) -> tuple[str, int]:
+    """Role and seconds of an approval obligation."""
+    within = obligation.param("within_s")
+    seconds = within if isinstance(within, int) and not isinstance(within, bool) else DEFAULT_WITHIN_S
+    return str(obligation.param("by") or ""), max(1, min(seconds, MOST_WITHIN_S))
+
+
+def _require_another(request: Request, person: Identity, certificate: bytes) -> None:
+    """The person must be another than the requester, and than those who granted already."""
+    key = _key_of(certificate)
+    if person.subject == request.requester or (request.ski is not None and request.ski in (person.ski, key)):
+        raise Impossible("own_request", 403, "who asked cannot grant it, under whatever certificate")
+    if len(request.votes) >= MOST_VOTES:
+        raise Impossible("enough_votes", 409, f"{MOST_VOTES} people have answered already")
+    for vote in request.votes:
+        text, _, other = vote.parts()
+        if decode(text).approver == person.subject or _key_of(other) == key:
+            raise Impossible("granted_already", 409, "the same person, or the same key, counts once")
+
+
+def _is_signed(vote: Vote) -> bool:
+    try:
+        check(*vote.parts())
+    except (StatementError, ValueError):
+        return False
+    return True
+
+
+def _key_of(certificate: bytes) -> str:
+    """SHA-1 of the public key's bits: the usual subject key identifier (RFC 5280 §4.2.1.2, method 1)."""
+    return x509.SubjectKeyIdentifier.from_public_key(
+        x509.load_der_x509_certificate(certificate).public_key()
+    ).digest.hex()
+
+
+def _bad(detail: str) -> Impossible:
+    return Impossible("bad_statement", 400, f"the statement proves nothing here: {detail}")
+
+
+def _told(request: Request) -> dict[str, Any]:
+    """For records."""
+    return {
+        "request": request.id,
+        "operation": request.digest,
+        "what": request.words,
+        "requester": request.requester,
+    }
+
+
+def _signed(votes: tuple[Vote, ...]) -> dict[str, str]:
+    """Each statement with what proves it. One name each: a record keeps values over 4 KiB as hashes only."""
+    return {
+        f"{part}_{number}": getattr(vote, part)
+        for number, vote in enumerate(votes, 1)
+        for part in ("statement", "signature", "certificate")
+    }
+
+
+def _shown(request: Request) -> dict[str, Any]:
+    """For people: everything that a statement about it must say."""
+    votes = [decode(vote.statement.encode()) for vote in request.votes]
+    granted = request.state is State.OPEN and bool(votes)
+    return {
+        **_told(request),
+        "state": "granted" if granted else "pending" if request.state is State.OPEN else request.state.value,
+        "document": request.document,
+        "by_role": list(request.by),
+        "within_s": request.within_s,
+        "made": rfc3339(request.made_ns // SECOND),
+        "until": rfc3339(request.until_ns // SECOND),
+        "answers": [
+            {"by": v.approver, "decision": v.decision, "issued": v.issued, "expires": v.expires}
+            for v in votes
+        ],
+    }

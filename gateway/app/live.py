@@ -7,7 +7,6 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,10 +23,15 @@ from gateway.policy import bundle
 from gateway.policy.decider import prepare
 from gateway.policy.facts import Facts, windows_now
 from gateway.policy.loader import Policy
+from gateway.policy.service import Service
+from gateway.policy.source import Away, Found, Unchanged
 from gateway.publish.poll_plan import asset_cost
 from gateway.wire.modbus.meaning import Place
 
 log = logging.getLogger(__name__)
+
+SERVICE = "bundle service"
+"What is told to be away."
 
 
 class Live:
@@ -38,23 +42,69 @@ class Live:
         self.expiries = Expiries()
         self._loading = asyncio.Lock()
         "One reading at a time: a slow one that began earlier must not replace what a later one found."
+        self._deciding = asyncio.Lock()
+        "The same for policy, which a server may take half a minute to give."
+
+    def first_policy(self) -> None:
+        """Before anything listens: the bundle that is on this machine. A server is asked later."""
+        try:
+            found = self.parts.source.stored(self.parts.now())
+        except PolicyError as error:
+            self.use_policy(error)
+            return
+        if isinstance(found, Found):
+            self.use_policy(self.prepare_policy(found), found)
+            self._note(found)
 
     async def load_policy(self) -> None:
         """Check and test a bundle beside the running gateway; using it is one assignment."""
-        async with self._loading:
-            self.use_policy(await asyncio.to_thread(self.prepare_policy))
+        async with self._deciding:
+            try:
+                found = await self.parts.source.fetch(self.parts.now())
+            except PolicyError as error:
+                self._answered()
+                self.use_policy(error)
+                return
+            match found:
+                case Away(why=why):
+                    if SERVICE not in self.parts.refused:  # told once, until it is back
+                        self.parts.refuse(SERVICE, why, RecordKind.POLICY, self.parts.now())
+                case Unchanged():
+                    self._answered()
+                case Found():
+                    self._answered()
+                    self.use_policy(await asyncio.to_thread(self.prepare_policy, found), found)
+                    await asyncio.to_thread(self._note, found)
 
-    def prepare_policy(self) -> Policy | PolicyError | None:
-        """The bundle on disk, ready for use; why it is refused; None if it is the active one."""
+    async def follow(self, service: Service) -> None:
+        """Ask a bundle service again and again."""
+        while True:
+            await self.load_policy()
+            await asyncio.sleep(service.pause_s)
+
+    def _answered(self) -> None:
+        if self.parts.refused.pop(SERVICE, None) is not None:
+            log.info("%s answers again", SERVICE)
+
+    def prepare_policy(self, found: Found) -> Policy | PolicyError | None:
+        """The bundle, ready for use; why it is refused; None if it is the active one."""
+        if found.bundle.revision == self.parts.decider.revision:
+            return None
         try:
-            found = bundle.read(self.parts.settings.policy.bundle or Path())
-            if found.revision == self.parts.decider.revision:
-                return None
-            prepared = prepare(found)
+            prepared = prepare(found.bundle)
         except PolicyError as error:
             return error
         self._keep(prepared.bundle)
         return prepared
+
+    def _note(self, found: Found) -> None:
+        """Where the bundle that was found is the active one now, no older one may come after it."""
+        if found.bundle.revision != self.parts.decider.revision:
+            return
+        try:
+            self.parts.source.activated(found)
+        except OSError as error:
+            self.parts.alarm(f"that bundle {found.bundle.revision[:12]} is active cannot be noted: {error}")
 
     def _keep(self, found: bundle.Bundle) -> None:
         """Put a copy into the data folder, so that every revision in the journal can be looked at again."""
@@ -69,7 +119,7 @@ class Live:
             # Rights may have been taken away: that must not wait for a disk.
             self.parts.alarm(f"bundle {found.revision[:12]} could not be kept: {error}")
 
-    def use_policy(self, prepared: Policy | PolicyError | None) -> None:
+    def use_policy(self, prepared: Policy | PolicyError | None, found: Found | None = None) -> None:
         """A bundle that is refused is recorded, and the old one stays."""
         now = self.parts.now()
         if isinstance(prepared, PolicyError):
@@ -85,7 +135,16 @@ class Live:
         revision = prepared.bundle.revision
         changes = _changes(grants_before, _by(prepared.bundle.data.get("grants", []), "id"))
         warnings = [str(warning) for warning in prepared.warnings]
-        note = {"result": "activated", "revision": revision, "warnings": warnings, "grants": changes}
+        note: dict[str, Any] = {
+            "result": "activated",
+            "revision": revision,
+            "warnings": warnings,
+            "grants": changes,
+        }
+        if found is not None and found.key_id is not None:
+            note["signed_by"] = found.key_id
+        if prepared.bundle.release is not None:
+            note["serial"] = prepared.bundle.release.serial
         self.parts.journal.event(RecordKind.POLICY, note, now)
         log.info("policy %s is active", revision[:12])
         for warning in warnings:

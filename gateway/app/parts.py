@@ -21,6 +21,9 @@ from gateway.ops.folder import DataFolder
 from gateway.ops.metrics import Metrics
 from gateway.ops.myself import myself
 from gateway.policy.decider import Decider
+from gateway.policy.serials import Serials
+from gateway.policy.service import Service
+from gateway.policy.source import Admission, Disk, Source
 from gateway.publish.broker import Broker
 from gateway.publish.collector import Collector
 from gateway.publish.https import Api
@@ -78,6 +81,7 @@ class Parts:
         self.now = self.clock.now
         self.door = Door(self.decider, self.journal)
         self.trust = {zone.name: ZoneTrust(zone) for zone in settings.zones}
+        self.source = self._source()
         self.me = myself(section.certificate, self.ulids.next(self.now().wall_ns))
         self.values = Values(settings.tags, settings.assets, self.now())
         self.routes = {asset.name: self._route(asset) for asset in settings.assets}
@@ -117,6 +121,25 @@ class Parts:
         }
 
     # building ---------------------------------------------------------------------------------
+
+    def _source(self) -> Source:
+        policy, own = self.settings.policy, self.settings.gateway
+        state, service = self.folder.sub("state"), policy.service
+        admission = Admission(policy.signing, Serials(state / "policy", self.folder.sub("bundles")))
+        if service is None:
+            return Disk(policy.bundle or Path(), admission)
+
+        def context() -> ssl.SSLContext:
+            shown = service.certificate or own.certificate, service.key or own.key
+            return client_context(service.anchors, *shown)
+
+        return Service(
+            service,
+            context=context,
+            kept=state / "fetched.tar.gz",
+            admission=admission,
+            random=self.random,
+        )
 
     def _link(self, asset: Asset) -> PlantLink:
         return self.links.add(

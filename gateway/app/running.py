@@ -20,6 +20,7 @@ from gateway.model.moment import SECOND
 from gateway.ops.control import ControlSocket
 from gateway.ops.folder import DataFolder
 from gateway.ops.watch import Watch
+from gateway.policy.service import Service
 from gateway.publish.poll_plan import asset_cost
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Gateway:
         self.watches = watches
         self.live = Live(parts)
         self._judged_ns = parts.now().mono_ns
-        self.live.use_policy(self.live.prepare_policy())
+        self.live.first_policy()
         self.control = ControlSocket(
             parts.folder.control,
             door=parts.door,
@@ -84,6 +85,10 @@ class Gateway:
         if parts.broker is not None:
             parts.tasks.start(self._again("publishing", parts.broker.run), "mqtt")
         await self.control.start()
+        service = parts.source
+        if isinstance(service, Service):
+            asking = self._again("asking for the bundle", lambda: self.live.follow(service))
+            parts.tasks.start(asking, "bundle service")
         parts.tasks.start(self._every("watching people", self._look_at_people), "watch people")
         parts.tasks.start(self._every("watching files", self._look_at_files), "watch files")
         gc.collect()

@@ -77,6 +77,9 @@ def dated(parts: Parts) -> list[tuple[str, int]]:
     if mqtt is not None:
         files.add(mqtt.certificate)
     found = [entry for trust in parts.trust.values() for entry in trust.expiries()]
+    active = parts.decider.bundle
+    if active is not None and active.release is not None and active.release.expires_ns is not None:
+        found.append(("policy", active.release.expires_ns))
     for file in sorted(files):
         name = f"certificate {_shown(file, parts.path.parent)}"
         try:

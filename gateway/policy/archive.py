@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, bytes]:
 def unpack(data: bytes, name: str = "archive") -> dict[str, bytes]:
     """The members of an archive by name; `name` is what faults call it. Raises PolicyError."""
     if len(data) > MOST_PACKED:
-        raise _refused(name, f"is longer than {MOST_PACKED} bytes")
+        raise refused(name, f"is longer than {MOST_PACKED} bytes")
     members: dict[str, bytes] = {}
     folders = 0
     for raw, content in _entries(_unzipped(data, name), name):
@@ -58,10 +58,10 @@ def unpack(data: bytes, name: str = "archive") -> dict[str, bytes]:
         else:
             member = _member(raw, name)
             if member in members:
-                raise _refused(name, f"has two members {member}")
+                raise refused(name, f"has two members {member}")
             members[member] = content
         if len(members) > MOST_MEMBERS or folders > MOST_FOLDERS:
-            raise _refused(name, f"has more than {MOST_MEMBERS} members")
+            raise refused(name, f"has more than {MOST_MEMBERS} members")
     return members
 
 
@@ -79,19 +79,24 @@ def pack(members: Mapping[str, bytes]) -> bytes:
     return gzip.compress(whole.getvalue(), mtime=0)
 
 
+def refused(name: str, what: str, mend: str = _MEND) -> PolicyError:
+    """An archive is refused: its name, what is wrong, and the mend."""
+    return PolicyError([Fault(name, what, mend)])
+
+
 def _unzipped(data: bytes, name: str) -> bytes:
     """The tar inside: one gzip stream, whole, its checksum right, and nothing behind it."""
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         tar = stream.decompress(data, MOST_UNPACKED)
         if not stream.eof and len(tar) >= MOST_UNPACKED:
-            raise _refused(name, f"unpacks to more than {MOST_UNPACKED} bytes")
+            raise refused(name, f"unpacks to more than {MOST_UNPACKED} bytes")
     except zlib.error as error:
-        raise _refused(name, f"is not gzip, or damaged ({error})") from None
+        raise refused(name, f"is not gzip, or damaged ({error})") from None
     if not stream.eof:
-        raise _refused(name, "is truncated", "fetch or build it again")
+        raise refused(name, "is truncated", "fetch or build it again")
     if stream.unused_data:
-        raise _refused(name, "has bytes behind its end")
+        raise refused(name, "has bytes behind its end")
     return tar
 
 
@@ -101,7 +106,7 @@ def _entries(tar: bytes, name: str) -> Iterator[tuple[bytes, bytes | None]]:
     while True:
         header = tar[at : at + _BLOCK]
         if len(header) < _BLOCK:
-            raise _refused(name, "ends in the middle of a member")
+            raise refused(name, "ends in the middle of a member")
         if not header.strip(b"\0"):
             break
         size, kind = _sizes(header, name)
@@ -109,29 +114,29 @@ def _entries(tar: bytes, name: str) -> Iterator[tuple[bytes, bytes | None]]:
         padded = -(-size // _BLOCK) * _BLOCK
         content = tar[at : at + size]
         if at + padded > len(tar):
-            raise _refused(name, "ends in the middle of a member")
+            raise refused(name, "ends in the middle of a member")
         if tar[at + size : at + padded].strip(b"\0"):
-            raise _refused(name, "has bytes between its members")
+            raise refused(name, "has bytes between its members")
         at += padded
         yield _raw_name(header), None if kind == _FOLDER else content
     if len(tar) - at < 2 * _BLOCK or tar[at:].strip(b"\0"):
-        raise _refused(name, "has bytes behind its last member, or no end")
+        raise refused(name, "has bytes behind its last member, or no end")
 
 
 def _sizes(header: bytes, name: str) -> tuple[int, bytes]:
     """Size and kind of a member whose header is one that every reader understands alike."""
     said = _octal(header[148:156])
     if said is None or said != sum(header[:148]) + sum(header[156:]) + 8 * ord(" "):
-        raise _refused(name, "has a header with a wrong checksum")
+        raise refused(name, "has a header with a wrong checksum")
     magic, kind, size = header[257:265], header[156:157], _octal(header[124:136])
     if magic not in (_USTAR, _GNU) or (magic == _GNU and header[345:].strip(b"\0")):
-        raise _refused(name, "has a member that is not plain ustar", "use tar --format=ustar")
+        raise refused(name, "has a member that is not plain ustar", "use tar --format=ustar")
     if size is None or (kind == _FOLDER and size):
-        raise _refused(name, "has a member whose size cannot be read")
+        raise refused(name, "has a member whose size cannot be read")
     if kind not in (*_FILE, _FOLDER):
-        raise _refused(name, "has a member that is neither file nor folder: links and pax headers are not")
+        raise refused(name, "has a member that is neither file nor folder: links and pax headers are not")
     if header[157:257].strip(b"\0"):
-        raise _refused(name, "has a link")
+        raise refused(name, "has a link")
     return size, kind
 
 
@@ -151,12 +156,8 @@ def _member(raw: bytes, name: str) -> str:
     try:
         member = raw.decode().removeprefix("./")
     except UnicodeDecodeError:
-        raise _refused(name, f"has a member whose name is not UTF-8: {raw!r}") from None
+        raise refused(name, f"has a member whose name is not UTF-8: {raw!r}") from None
     parts = member.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in member or not member.isprintable():
-        raise _refused(name, f"has a member called {member!r}")
+        raise refused(name, f"has a member called {member!r}")
     return member
-
-
-def _refused(name: str, what: str, mend: str = _MEND) -> PolicyError:
-    return PolicyError([Fault(name, what, mend)])

@@ -44,6 +44,9 @@ REQUEST = (("op", "id"), ("time", "ns"))
 
 _WHO = (1 << 64) - 1
 "The half of a place that says who asks; the rest says what."
+SHARED_AS = {Origin.EVALUATED: Origin.CACHED, Origin.FALLBACK: Origin.FALLBACK}
+"What a decision says of its origin when it is shared. Any other was not evaluated, and is not shared."
+
 _CALLER = ("subject", "conn")
 _FACTS = ("state", "time")
 _BOTH = ((), ("crl",), ("break_glass",))
@@ -196,19 +199,21 @@ class Cache:
             self.put(place, decision, mono_ns)
 
     def put(self, place: int, decision: Decision, mono_ns: int) -> None:
-        """Share an evaluated decision, without its question: whoever shares it asked another one.
+        """Share an evaluated decision, without its question: whoever shares it asked another one. What says
+        that it is a fallback goes on saying so.
 
         What was not evaluated is not shared. Few decisions say something of their own, so what they say is
         kept once.
         """
-        if decision.origin is not Origin.EVALUATED:
+        origin = SHARED_AS.get(decision.origin)
+        if origin is None:
             return
         if len(self._said) >= MOST_SAID:
             self._said.clear()
         said = decision.reasons, decision.grants
         reasons, grants = self._said.setdefault(said, said)
         shared = msgspec.structs.replace(
-            decision, origin=Origin.CACHED, question=b"", reasons=reasons, grants=grants
+            decision, origin=origin, question=b"", reasons=reasons, grants=grants
         )
         self._table.pop(place, None)
         if len(self._table) >= self._most:

@@ -1,4 +1,6 @@
-"""The decider: policy as the guard sees it (`guard.ports.Engine`). It never raises and never waits.
+"""The decider: policy as the guard sees it (`guard.ports.Engine`), by the embedded engine.
+
+It never raises and never waits. Where an OPA server decides, `opa_decider.OpaDecider` stands before it.
 
 Until a bundle is active, and whenever anything goes wrong, the answer is Denied. A bundle becomes active
 only when the loader let it pass and its own tests hold; otherwise the old one stays. The swap is one
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from gateway.model.decision import Allowed, Approval, Decision
+from gateway.model.decision import Approval, Decision
 from gateway.model.errors import Fault, PolicyError
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
@@ -20,6 +22,7 @@ from gateway.model.ulid import Ulids
 from gateway.policy import question, testing
 from gateway.policy.bundle import Bundle
 from gateway.policy.cache import Cache, Projection
+from gateway.policy.crosscheck import says
 from gateway.policy.engine import Engine, failed
 from gateway.policy.facts import Facts
 from gateway.policy.loader import Policy, load
@@ -51,7 +54,9 @@ class Stats(Struct):
     entries: int = 0
 
 
-class _Active(Struct, frozen=True):
+class Active(Struct, frozen=True):
+    """A bundle in use."""
+
     policy: Policy
     engine: Engine
     cache: Cache
@@ -91,7 +96,7 @@ class Decider:
         self._settings = settings
         self._alarm = alarm
         self._facts = Facts()
-        self._active: _Active | None = None
+        self._active: Active | None = None
         self._until_recheck = settings.recheck_one_in
         self._stats = Stats()
 
@@ -109,6 +114,11 @@ class Decider:
     def policy(self) -> Policy | None:
         """The active bundle as the loader understood it."""
         return None if self._active is None else self._active.policy
+
+    @property
+    def active(self) -> Active | None:
+        """The bundle in use, with its engine and what is shared of its decisions."""
+        return self._active
 
     @property
     def stats(self) -> Stats:
@@ -131,11 +141,14 @@ class Decider:
         """Check, test and use a bundle. Raises PolicyError, and then the old one stays."""
         self.adopt(prepare(bundle))
 
-    def adopt(self, policy: Policy) -> None:
-        """Use a prepared policy. Call it in the thread that decides: the engine works in no other."""
-        cache = Cache(Projection(policy.paths), self._settings.cache_entries)
+    def adopt(self, policy: Policy, warm: Cache | None = None) -> None:
+        """Use a prepared policy. Call it in the thread that decides: the engine works in no other.
+
+        `warm` is a cache that a rehearsal of this very policy has filled (`rehearsal.warmed`).
+        """
+        cache = warm if warm is not None else Cache(Projection(policy.paths), self._settings.cache_entries)
         cache.facts(self._facts)
-        self._active = _Active(policy, Engine(policy), cache)
+        self._active = Active(policy, Engine(policy), cache)
 
     def decide(
         self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None
@@ -145,24 +158,16 @@ class Decider:
         if active is None:
             return failed("", "no policy is active", code="engine.no_policy")
         try:
-            cache = active.cache
-            shared = cache.find(caller, operation, now.mono_ns)
-            if shared is None:
-                place = cache.place(caller, operation)
-                shared = None if place is None else cache.at(place, now.mono_ns)
-                if shared is None:
-                    decision = self._evaluate(active, caller, operation, now, writes_60s)
-                    if place is not None:
-                        cache.put(place, decision, now.mono_ns)
-                    return decision
-            self._stats.cached += 1
-            self._until_recheck -= 1
-            if self._until_recheck > 0:
+            shared = self.shared(active, caller, operation, now)
+            if shared is not None:
                 return shared
-            return self._recheck(active, shared, caller, operation, now)
+            decision = self._evaluate(active, caller, operation, now, writes_60s)
+            place = active.cache.place(caller, operation)
+            if place is not None:
+                active.cache.put(place, decision, now.mono_ns)
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is no
-            self._stats.errors += 1
-            return failed(active.engine.revision, f"the question could not be asked: {error!r}")
+            return self.broken(active, error)
+        return decision
 
     async def ask(
         self,
@@ -175,19 +180,59 @@ class Decider:
         """The same as `decide`; where people have approved, always by evaluation."""
         if approval is None or self._active is None:
             return self.decide(caller, operation, now, writes_60s)
+        active = self._active
         try:
-            return self._evaluate(self._active, caller, operation, now, writes_60s, approval)
+            return self._evaluate(active, caller, operation, now, writes_60s, approval)
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is no
-            self._stats.errors += 1
-            return failed(self.revision, f"the question could not be asked: {error!r}")
+            return self.broken(active, error)
 
     def describe(self, caller: Caller, operation: Operation, now: Now, ulid: str) -> bytes:
         """The question as JSON, for the record of what was decided from the cache."""
         return question.encode(question.document(caller, operation, self._facts, ulid, now))
 
+    # what `opa_decider` uses too ------------------------------------------------------------------
+
+    def shared(self, active: Active, caller: Caller, operation: Operation, now: Now) -> Decision | None:
+        """The decision that an equal question had before, if it had one; now and then evaluated again."""
+        cache = active.cache
+        shared = cache.find(caller, operation, now.mono_ns)
+        if shared is None:
+            place = cache.place(caller, operation)
+            shared = None if place is None else cache.at(place, now.mono_ns)
+            if shared is None:
+                return None
+        self._stats.cached += 1
+        self._until_recheck -= 1
+        if self._until_recheck > 0:
+            return shared
+        return self._recheck(active, shared, caller, operation, now)
+
+    def ask_of(
+        self,
+        caller: Caller,
+        operation: Operation,
+        now: Now,
+        writes_60s: int | None = None,
+        approval: Approval | None = None,
+    ) -> tuple[bytes, str]:
+        """A new question as JSON text, and its ULID. Counts as an evaluation. Raises ValueError."""
+        self._stats.evaluated += 1
+        ulid = self._ulids.next(now.wall_ns)
+        asked = question.document(caller, operation, self._facts, ulid, now, writes_60s, approval)
+        return question.encode(asked), ulid
+
+    def count_error(self, decision: Decision) -> None:
+        """Count it, if an engine could not decide."""
+        self._stats.errors += decision.reasons[0].kind == "engine"
+
+    def broken(self, active: Active, error: Exception) -> Decision:
+        """The denial for something nobody thought of."""
+        self._stats.errors += 1
+        return failed(active.engine.revision, f"the question could not be asked: {error!r}")
+
     def _evaluate(
         self,
-        active: _Active,
+        active: Active,
         caller: Caller,
         operation: Operation,
         now: Now,
@@ -196,21 +241,18 @@ class Decider:
     ) -> Decision:
         if operation.unreadable is not None:
             return failed(active.engine.revision, "the gateway could not read what this would do")
-        self._stats.evaluated += 1
-        ulid = self._ulids.next(now.wall_ns)
-        asked = question.document(caller, operation, self._facts, ulid, now, writes_60s, approval)
-        decision = active.engine.evaluate(question.encode(asked), ulid)
-        self._stats.errors += decision.reasons[0].kind == "engine"
+        decision = active.engine.evaluate(*self.ask_of(caller, operation, now, writes_60s, approval))
+        self.count_error(decision)
         return decision
 
     def _recheck(
-        self, active: _Active, shared: Decision, caller: Caller, operation: Operation, now: Now
+        self, active: Active, shared: Decision, caller: Caller, operation: Operation, now: Now
     ) -> Decision:
         """Evaluate again what was found. A difference means the cache is wrong: forget it all, and deny."""
         self._until_recheck = self._settings.recheck_one_in
         self._stats.rechecked += 1
         fresh = self._evaluate(active, caller, operation, now)
-        if _says(fresh) == _says(shared):
+        if says(fresh) == says(shared):
             return shared
         active.cache.flush()
         self._stats.differing += 1
@@ -225,8 +267,3 @@ class Decider:
             {"shared": shared.evaluation, "fresh": fresh.evaluation, "question": fresh.question.decode()},
         )
         return denied
-
-
-def _says(decision: Decision) -> tuple[Any, ...]:
-    obligations = decision.obligations if isinstance(decision, Allowed) else ()
-    return type(decision), decision.revision, decision.reasons, obligations, decision.grants

@@ -52,6 +52,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     kind: str
     "`value`, `set`, `function` or `default`."
     parameters: int = 0
+    named: tuple[str, ...] = ()
+    "Those of its parameters that are names."
     line: int
     references: tuple[Reference, ...]
     calls: tuple[Call, ...]
@@ -167,6 +169,7 @@ class _Reader:
             path=package + path,
             kind=kind,
             parameters=len(parameters),
+            named=tuple(one["Var"]["value"] for one in parameters if "Var" in one),
             line=_line(body),
             references=tuple(self._references),
             calls=tuple(self._calls),

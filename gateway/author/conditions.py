@@ -1,0 +1,93 @@
+"""Which conditions of which grants a question meets: asked of core's own rules, never worked out anew.
+
+Beside the bundle's modules the engine gets one more, which says for every grant which of its conditions do
+not hold. The functions that it calls are the ones by which `dmz.grants` decides, so an explanation cannot be
+of another opinion than the decision. A condition that a later core adds (a function `…_fits(grant)` in
+`dmz.grants`) is found and named like the others.
+"""
+
+import json
+from typing import Any
+
+import regorus
+from msgspec import Struct
+
+from gateway.model.errors import Fault, PolicyError
+from gateway.policy.engine import LET_THROUGH
+from gateway.policy.loader import Policy
+from gateway.policy.module import engine_fault
+
+PACKAGE = "dmz_explained"
+"No bundle has it: packages are dmz, base, site, tests."
+GRANTS = ("dmz", "grants")
+HEAD = {
+    "action": "input.op.action in grant.actions",
+    "protocol": "input.op.protocol in grant.protocols",
+    "asset": 'input.target.asset in object.get(grant, "assets", [null])',
+}
+"What core asks of a grant in its body, before any function."
+ENDINGS = ("_fits", "_fit")
+ORDER = ("action", "protocol", "asset", "subject", "operation", "addresses", "tags", "limits", "topic")
+"How conditions are told; others follow."
+
+
+class Lacking(Struct, frozen=True):
+    """A grant, and what it lacks for a question."""
+
+    place: int
+    conditions: tuple[str, ...]
+    "Empty where it fits."
+
+
+def lacking(policy: Policy, question: dict[str, Any]) -> list[Lacking]:
+    """Every grant of the bundle, in its order. Raises PolicyError where the engine fails."""
+    engine = regorus.Engine()
+    try:
+        for name, text in policy.bundle.modules.items():
+            engine.add_policy(name, text)
+        engine.add_policy("explained", _module(conditions(policy)))
+        engine.add_data_json(json.dumps(policy.bundle.indexed(), allow_nan=False))
+        engine.set_input_json(json.dumps(question, allow_nan=False))
+        found = json.loads(engine.eval_rule_as_json(f"data.{PACKAGE}.lacks"))
+    except LET_THROUGH:
+        raise
+    except BaseException as error:  # noqa: BLE001  panics are no Exception
+        raise PolicyError([engine_fault("explained", error)]) from None
+    if not isinstance(found, list):
+        raise PolicyError([Fault("explained", "the engine gave no answer", "check the bundle")])
+    lacks: dict[int, list[str]] = {place: [] for place in range(len(policy.bundle.data["grants"]))}
+    for place, condition in found:
+        lacks[place].append(condition)
+    return [Lacking(place, tuple(sorted(names, key=_rank))) for place, names in lacks.items()]
+
+
+def conditions(policy: Policy) -> dict[str, str]:
+    """Condition -> the expression that holds where a `grant` meets it."""
+    rules = [
+        (rule, rule.path[-1])
+        for module in policy.modules
+        for rule in module.rules
+        if rule.path[: len(GRANTS)] == GRANTS and rule.named == ("grant",) and rule.parameters == 1
+    ]
+    known = {name for _, name in rules if name.endswith(ENDINGS)}
+    joining = {
+        name
+        for rule, name in rules
+        if name in known and any(call.path[-1] in known - {name} for call in rule.calls if call.path)
+    }
+    return HEAD | {
+        name.rpartition("_")[0]: f"data.dmz.grants.{name}(grant)" for name in sorted(known - joining)
+    }
+
+
+def _module(known: dict[str, str]) -> str:
+    rules = [
+        f'lacks contains [place, "{name}"] if {{\n'
+        f"\tsome place, grant in data.grants\n\tnot {expression}\n}}\n"
+        for name, expression in known.items()
+    ]
+    return f"package {PACKAGE}\n\nimport future.keywords.not\n\n" + "\n".join(rules)
+
+
+def _rank(name: str) -> int:
+    return ORDER.index(name) if name in ORDER else len(ORDER)

@@ -1,0 +1,187 @@
+"""A decision explained: which rules spoke, which grants matched and how, or what was missing and how little.
+
+The question is asked again of the very bundle that decided, so an explanation is what the policy says and not
+what somebody remembers of it. Where the record says otherwise, that is told first.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.author import annotations, words
+from gateway.author.conditions import Lacking, conditions, lacking
+from gateway.author.nearest import Asking, Change, Near, codes, nearest, own_grant
+from gateway.author.otherwise import Straddle, otherwise, straddled
+from gateway.author.sides import Side, View, names, side
+from gateway.author.words import Question, Units, no_units
+from gateway.model.decision import Allowed, Decision, Reason
+from gateway.policy.loader import Policy
+
+BEYOND_GRANTS = ("guardrail", "base", "site")
+"Kinds of reasons that no grant can help against."
+FIRST = ("wire", "engine", "obligation", *BEYOND_GRANTS, "grant", "default")
+"Kinds of reasons, those that decide first."
+OF_CORE = "dmz"
+
+
+class Spoke(Struct, frozen=True, kw_only=True):
+    """A reason, and the rule that gave it."""
+
+    code: str
+    kind: str
+    message: str
+    where: str = ""
+    "File and line; empty where no rule of the bundle gives it: the gateway's own."
+    title: str = ""
+    standard: str = ""
+
+
+class Matched(Struct, frozen=True, kw_only=True):
+    """A grant that gave it."""
+
+    grant: str
+    where: str
+    conditions: tuple[Side, ...]
+    "Those that it names, each of which held."
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Everything that is told of one decision."""
+
+    decision: str
+    "`allow` or `deny`: what the bundle says."
+    sentence: str
+    revision: str
+    spoke: tuple[Spoke, ...]
+    matched: tuple[Matched, ...] = ()
+    obligations: tuple[str, ...] = ()
+    no_grant_helps: bool = False
+    "A guardrail, base or site denies: nothing that could be granted changes it."
+    straddle: str = ""
+    nearest: tuple[Near, ...] = ()
+    otherwise: tuple[Change, ...] = ()
+    "What would be allowed as policy is."
+    own_grant: dict[str, Any] | None = None
+    "The grant that gives exactly this and nothing more; asked of the policy, and allowed."
+    differs: str = ""
+    "What was recorded, where it is not this."
+
+
+def explain(
+    policy: Policy, question: Question, units: Units = no_units, recorded: dict[str, Any] | None = None
+) -> Explanation:
+    """Explain a `dmz.input/1`; `recorded` is the `why` of its record. Raises PolicyError if it cannot be."""
+    asking = Asking(policy, View(question, policy.bundle, units))
+    decision = asking.decision(question)
+    differs = "" if recorded is None else _differs(decision, recorded)
+    found = lacking(policy, question)
+    if isinstance(decision, Allowed):
+        return _allowed(asking, decision, found, differs)
+    return _denied(asking, decision, found, differs)
+
+
+def _allowed(asking: Asking, decision: Allowed, found: list[Lacking], differs: str) -> Explanation:
+    view = asking.view
+    matched = tuple(_matched(each, asking) for each in found if not each.conditions)
+    given = words.listed(f"grant {each.grant}" for each in matched)
+    told = f"{words.subject(view.question)} may {words.wish(view.question, view.units)}: {given} gives it"
+    return Explanation(
+        decision="allow",
+        sentence=f"{told}, and no rule denies it.",
+        revision=decision.revision,
+        spoke=_spoke(asking.policy, decision.reasons),
+        matched=matched,
+        obligations=tuple(
+            " ".join([one.type, *(f"{name} {value}" for name, value in one.params)])
+            for one in decision.obligations
+        ),
+        differs=differs,
+    )
+
+
+def _matched(each: Lacking, asking: Asking) -> Matched:
+    view = asking.view
+    grant = view.data["grants"][each.place]
+    held = [name for name in conditions(asking.policy) if names(name, grant) and _counts(name, view)]
+    return Matched(
+        grant=grant["id"],
+        where=view.bundle.where(("grants", each.place)),
+        conditions=tuple(side(name, each.place, view) for name in held),
+    )
+
+
+def _counts(condition: str, view: View) -> bool:
+    """Limits are for what changes something; topics for publications."""
+    wanted = {"limits": ("write", "call"), "topic": ("publish",)}.get(condition)
+    return wanted is None or view.question["op"]["action"] in wanted
+
+
+def _denied(asking: Asking, decision: Decision, found: list[Lacking], differs: str) -> Explanation:
+    view = asking.view
+    reasons = sorted(decision.reasons, key=_rank)
+    beyond = [reason for reason in reasons if reason.kind in BEYOND_GRANTS]
+    near = () if beyond else tuple(nearest(asking, found))
+    straddle = None if beyond else straddled(view, found)
+    own = None if beyond else own_grant(asking)
+    told = f"{words.subject(view.question)} may not {words.wish(view.question, view.units)}"
+    return Explanation(
+        decision="deny",
+        sentence=f"{told}: {_because(reasons, near, straddle)}.",
+        revision=decision.revision,
+        spoke=_spoke(asking.policy, tuple(reasons)),
+        no_grant_helps=bool(beyond),
+        straddle=straddle.said if straddle else "",
+        nearest=near,
+        otherwise=tuple(otherwise(asking, found, straddle)),
+        own_grant=own[0] if own is not None and own[1].would_allow else None,
+        differs=differs,
+    )
+
+
+def _because(reasons: list[Reason], near: tuple[Near, ...], straddle: Straddle | None) -> str:
+    """The one thing that a person should hear first."""
+    if straddle is not None:
+        return straddle.said
+    if near and reasons[0].kind in ("grant", "default"):
+        lacks = near[0].lacks[0]
+        more = f", and {len(near[0].lacks) - 1} more" if len(near[0].lacks) > 1 else ""
+        return f"the nearest grant, {near[0].grant}, gives {lacks.gives}; asked was {lacks.asked}{more}"
+    return reasons[0].msg or reasons[0].code
+
+
+def _rank(reason: Reason) -> tuple[int, str]:
+    return (FIRST.index(reason.kind) if reason.kind in FIRST else len(FIRST)), reason.code
+
+
+def _spoke(policy: Policy, reasons: tuple[Reason, ...]) -> tuple[Spoke, ...]:
+    """Each reason with its rule: of several that can give the code, the one whose package is of its kind."""
+    known = annotations.by_code(policy)
+    told = []
+    for reason in reasons:
+        roots = (reason.kind,) if reason.kind in ("base", "site") else (OF_CORE,)
+        rule = next((each for each in known.get(reason.code, ()) if each.path[0] in roots), None)
+        said = rule.annotation if rule is not None else None
+        told.append(
+            Spoke(
+                code=reason.code,
+                kind=reason.kind,
+                message=reason.msg,
+                where=rule.where if rule is not None else "",
+                title=said.title if said is not None else "",
+                standard=said.standard if said is not None else "",
+            )
+        )
+    return tuple(told)
+
+
+def _differs(decision: Decision, recorded: dict[str, Any]) -> str:
+    """Where a record says otherwise than the bundle does now: an obligation, an engine failure."""
+    was = "deny" if recorded.get("decision") == "would_deny" else recorded.get("decision")
+    now = "allow" if isinstance(decision, Allowed) else "deny"
+    reasons = [reason for reason in recorded.get("reasons") or () if isinstance(reason, dict)]
+    before = sorted({str(reason.get("code")) for reason in reasons})
+    if was == now and (now == "allow" or before == codes(decision)):
+        return ""
+    said = "; ".join(f"{reason.get('code')} ({reason.get('msg')})" for reason in reasons)
+    verb = {"deny": "denied", "allow": "allowed"}
+    return f"recorded was: {verb.get(str(was), was)} by {said}. The bundle itself says: {verb[now]}"

@@ -2,6 +2,8 @@
 
     policy check BUNDLE     would a gateway use it (its tests included); what looks mistyped; what is slow
     policy test BUNDLE      its own tests, on the embedded engine and on OPA where that is installed
+    policy build BUNDLE     the archive of it that gateways and OPA take, signed
+    policy verify ARCHIVE   whose signature it carries
 
 Exit 0: yes. 1: no (a fault, a failing test). 2: there is nothing to answer about, because the call is wrong
 or the bundle does not load.
@@ -10,7 +12,7 @@ or the bundle does not load.
 import argparse
 import importlib
 
-COMMANDS = ("check", "test", "replay")
+COMMANDS = ("check", "test", "replay", "build", "verify")
 "Modules of this package, each with `add(below)`."
 
 

@@ -7,22 +7,32 @@
 | expire(within_ms)   | the permit dies that long after the decision                                 |
 | expire(at_ns)       | … or at that time, which needs a trusted clock                               |
 | approval(by, …)     | denied, and a request waits for people; core leaves it out once they agreed  |
+| quality(max_age_ms) | to IT: the sample is good and no older; a write: so is what is known of each tag |
+| readback(tolerance) | the door reads what was written again, and tells a difference (`to_read_back`) |
+| mask                | to IT only: the value stays here, and the tag says so                        |
+| round(step)         | to IT only: the nearest multiple of so many quanta                           |
 
-Every other name is a denial until it has a row here.
+Every other name is a denial until it has a row here. One that cannot be carried out for what is asked (a
+value that nobody sends, a write that nobody can read) is a denial too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import lcm
 
 from msgspec import Struct
 
 from gateway.guard.limits import Rates
-from gateway.guard.ports import Approvals
-from gateway.model.decision import Allowed, Denied, Obligation, Reason
+from gateway.guard.ports import Approvals, Frame, NorthFrame
+from gateway.guard.release import masked, rounded
+from gateway.model.asset import DataType
+from gateway.model.decision import Allowed, Denied, Obligation, Passed, Reason
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
-from gateway.model.operation import Operation
+from gateway.model.operation import Action, Operation, Protocol
+from gateway.model.sample import Quality
 
 APPROVAL = "approval"
+READBACK = "readback"
 
 
 class Duty(Struct, frozen=True):
@@ -30,6 +40,7 @@ class Duty(Struct, frozen=True):
 
     obligation: Obligation
     allowed: Allowed
+    frame: Frame
     caller: Caller
     operation: Operation
     rates: Rates
@@ -51,12 +62,24 @@ class Unmet(Struct, frozen=True):
     "`engine` where policy asked for something that makes no sense: that is waived in no stage."
 
 
-Carried = int | Unmet | None
-"When the permit dies (monotonic ns), why there is none, or nothing."
+class Masked(Struct, frozen=True):
+    """The value stays in the plant."""
+
+
+class Rounded(Struct, frozen=True):
+    """The value goes in steps."""
+
+    step: int
+    "Quanta."
+
+
+Carried = int | Masked | Rounded | Unmet | None
+"When the permit dies (monotonic ns), what is done to the value, why there is no permit, or nothing."
 
 MALFORMED = Unmet(
     "obligation.malformed", "an obligation lacks what it needs, or has it in another form", "engine"
 )
+ONLY_NORTH = Unmet("obligation.only_north", "only a tag's value on its way to IT can be masked or rounded")
 
 
 def _audit(_: Duty) -> Carried:
@@ -95,11 +118,70 @@ def _approval(duty: Duty) -> Carried:
     return Unmet("obligation.approval", f"needs approval by {by}: request {request} waits for it")
 
 
+def _quality(duty: Duty) -> Carried:
+    most_ms = duty.number("max_age_ms")
+    if most_ms is None or most_ms < 0:
+        return MALFORMED
+    operation, frame = duty.operation, duty.frame
+    if isinstance(frame, NorthFrame):
+        sample = frame.released.sample
+        ages_ms = [(duty.now.mono_ns - sample.mono_ns) / 1_000_000] if sample.quality is Quality.GOOD else []
+    elif operation.action is Action.WRITE and all(point.q_prev is not None for point in operation.points):
+        ages_ms = [point.age_ms for point in operation.points if point.age_ms is not None]
+    else:
+        ages_ms = []
+    if not ages_ms or len(ages_ms) < len(operation.points) or max(ages_ms) > most_ms:
+        return Unmet("obligation.quality", f"no good value is known that is at most {most_ms:g} ms old")
+    return None
+
+
+def _readback(duty: Duty) -> Carried:
+    tolerance, operation = duty.number("tolerance"), duty.operation
+    if tolerance is None or tolerance < 0:
+        return MALFORMED
+    target, points = operation.modbus, operation.points
+    if (
+        operation.protocol is not Protocol.MODBUS
+        or operation.action is not Action.WRITE
+        or target is None
+        or target.table is None
+        or not points
+        or any(point.q is None for point in points)
+    ):
+        return Unmet(
+            "obligation.readback", "what this does cannot be read back: it names no tags, or no table"
+        )
+    return None
+
+
+def _mask(duty: Duty) -> Carried:
+    return Masked() if isinstance(duty.frame, NorthFrame) else ONLY_NORTH
+
+
+def _round(duty: Duty) -> Carried:
+    step = duty.number("step")
+    if step is None or step < 1 or step != int(step):
+        return MALFORMED
+    if not isinstance(duty.frame, NorthFrame):
+        return ONLY_NORTH
+    if duty.frame.tag.type is DataType.BOOL:
+        return Unmet("obligation.round", "a tag that is true or false has no steps")
+    return Rounded(int(step))
+
+
+def _unknown(duty: Duty) -> Carried:
+    return Unmet("obligation.unknown", f"the gateway knows no obligation {duty.obligation.type}", "engine")
+
+
 KNOWN: dict[str, Callable[[Duty], Carried]] = {
     "audit": _audit,
     "rate": _rate,
     "expire": _expire,
     APPROVAL: _approval,
+    "quality": _quality,
+    READBACK: _readback,
+    "mask": _mask,
+    "round": _round,
 }
 "How each is carried out."
 
@@ -121,21 +203,64 @@ def needs_approval(decision: object) -> bool:
     return isinstance(decision, Allowed) and any(one.type == APPROVAL for one in decision.obligations)
 
 
+class Obliged(Struct, frozen=True):
+    """Everything that was asked for, carried out so far as it can be before the act."""
+
+    frame: Frame
+    "What may be sent: for IT perhaps less than what was asked for."
+    expires_ns: int | None = None
+    "When the permit dies (monotonic)."
+
+
 def carry_out(
-    allowed: Allowed, caller: Caller, operation: Operation, rates: Rates, approvals: Approvals, now: Now
-) -> tuple[Allowed, int | None] | Denied:
-    """The decision and when its permit expires (monotonic ns or None), or Denied if one cannot be met."""
-    expires: int | None = None
+    frame: Frame,
+    allowed: Allowed,
+    caller: Caller,
+    operation: Operation,
+    rates: Rates,
+    approvals: Approvals,
+    now: Now,
+) -> Obliged | Denied:
+    """What the permit may hold, and how long; or Denied if one obligation cannot be met."""
+    expiries: list[int] = []
+    steps: list[int] = []
+    mask = False
     for obligation in allowed.obligations:
-        perform = KNOWN.get(obligation.type)
-        carried: Carried
-        if perform is None:
-            what = f"the gateway knows no obligation {obligation.type}"
-            carried = Unmet("obligation.unknown", what, "engine")
-        else:
-            carried = perform(Duty(obligation, allowed, caller, operation, rates, approvals, now))
-        if isinstance(carried, Unmet):
-            return unmet(allowed, carried)
-        if carried is not None:
-            expires = carried if expires is None else min(expires, carried)
-    return allowed, expires
+        perform = KNOWN.get(obligation.type, _unknown)
+        carried = perform(Duty(obligation, allowed, frame, caller, operation, rates, approvals, now))
+        match carried:
+            case Unmet():
+                return unmet(allowed, carried)
+            case Masked():
+                mask = True
+            case Rounded(step):
+                steps.append(step)
+            case int():
+                expiries.append(carried)
+            case None:
+                pass
+    if isinstance(frame, NorthFrame) and mask:
+        frame = frame.saying(masked(frame.released))
+    elif isinstance(frame, NorthFrame) and steps:
+        frame = frame.saying(rounded(frame.released, frame.tag, lcm(*steps)))  # a multiple of each
+    return Obliged(frame, min(expiries, default=None))
+
+
+class WrittenBack(Struct, frozen=True):
+    """One write whose effect must be read, and how far it may be from what was written."""
+
+    operation: Operation
+    tolerance: float
+    "Quanta."
+
+
+def to_read_back(operations: Sequence[Operation], passed: Sequence[Passed]) -> tuple[WrittenBack, ...]:
+    """What a door must read again once the device has accepted it. The narrowest tolerance counts."""
+    found = []
+    for operation, decision in zip(operations, passed, strict=True):
+        if isinstance(decision, Allowed):
+            asked = [each.param("tolerance") for each in decision.obligations if each.type == READBACK]
+            tolerances = [float(each) for each in asked if isinstance(each, int | float)]
+            if tolerances:
+                found.append(WrittenBack(operation, min(tolerances)))
+    return tuple(found)

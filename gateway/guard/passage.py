@@ -11,6 +11,8 @@ goes the Pending way, because its intent must be durable before the first byte l
 
 from typing import Any
 
+from msgspec import Struct
+
 from gateway.guard.approvals import NobodyApproves, ask_again, spend
 from gateway.guard.limits import Rates, WriteCounts
 from gateway.guard.obligations import carry_out, needs_approval
@@ -101,13 +103,13 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
         decisions.append(decision)
     if not any(operation.action in MUTATING for operation in operations):
         return _pass_reads(pending.frame, operations, tuple(decisions), caller, door, now)
-    judged = _judge(operations, tuple(decisions), caller, door, now)
+    judged = _judge(pending.frame, operations, tuple(decisions), caller, door, now)
     if judged is None:
         return Refuse(Why.DENIED)
-    passed, expires = judged
+    passed = judged.passed
     match await door.journal.intent(caller, operations, passed, now):
-        case Durable() as intent:
-            return Forward(ActPermit(pending.frame, caller, operations, passed, intent, expires))
+        case Durable() as durable:
+            return Forward(ActPermit(judged.frame, caller, operations, passed, durable, judged.expires_ns))
         case NotRecorded():
             return Refuse(Why.NOT_RECORDED)
 
@@ -149,24 +151,40 @@ def _writes(operation: Operation, caller: Caller, door: Door, now: Now) -> int |
     return door.writes.count(caller.identity.subject, operation.asset or "", now.mono_ns)
 
 
+def intent(permit: Permit) -> Durable | None:
+    """The record of what a permit lets change; null where it changes nothing."""
+    return permit.intent if isinstance(permit, ActPermit) else None
+
+
+class _Judged(Struct, frozen=True):
+    """Everything passes: by what, with which bytes, and until when (monotonic ns)."""
+
+    passed: tuple[Passed, ...]
+    frame: Frame
+    expires_ns: int | None
+
+
 def _judge(
+    frame: Frame,
     operations: tuple[Operation, ...],
     decisions: tuple[Decision | None, ...],
     caller: Caller,
     door: Door,
     now: Now,
-) -> tuple[tuple[Passed, ...], int | None] | None:
-    """Everything passes, with the earliest expiry; or None, and every denial is in the journal."""
+) -> _Judged | None:
+    """Everything passes, its obligations carried out; or None, and every denial is in the journal."""
     passed: list[Passed] = []
     expiries: list[int] = []
     for operation, decision in zip(operations, decisions, strict=True):
         judged: Passed | Denied | None = decision
         if isinstance(decision, Allowed) and decision.obligations:
-            carried = carry_out(decision, caller, operation, door.rates, door.approvals, now)
+            carried = carry_out(frame, decision, caller, operation, door.rates, door.approvals, now)
             if isinstance(carried, Denied):
                 judged = carried
-            elif carried[1] is not None:
-                expiries.append(carried[1])
+            else:
+                frame = carried.frame
+                if carried.expires_ns is not None:
+                    expiries.append(carried.expires_ns)
         if isinstance(judged, Denied):
             judged = waive(judged, operation, caller, door.stages)
         if isinstance(judged, Denied) or (isinstance(judged, Waived) and judged.stage is Stage.MONITOR):
@@ -179,7 +197,7 @@ def _judge(
     if unspent is not None:
         door.journal.denied(caller, *unspent, now)
         return None
-    return tuple(passed), min(expiries, default=None)
+    return _Judged(tuple(passed), frame, min(expiries, default=None))
 
 
 def _pass_reads(
@@ -190,14 +208,15 @@ def _pass_reads(
     door: Door,
     now: Now,
 ) -> Verdict:
-    judged = _judge(operations, decisions, caller, door, now)
+    judged = _judge(frame, operations, decisions, caller, door, now)
     if judged is None:
         return Refuse(Why.DENIED)
-    passed, expires = judged
     receipts: list[Accepted | Gap] = []
-    for operation, decision in zip(operations, passed, strict=True):
+    for operation, decision in zip(operations, judged.passed, strict=True):
         receipt = door.journal.read(caller, operation, decision, now)
         if isinstance(receipt, NotRecorded):
             return Refuse(Why.NOT_RECORDED)
         receipts.append(receipt)
-    return Forward(ReadPermit(frame, caller, operations, passed, tuple(receipts), expires))
+    return Forward(
+        ReadPermit(judged.frame, caller, operations, judged.passed, tuple(receipts), judged.expires_ns)
+    )

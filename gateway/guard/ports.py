@@ -4,13 +4,15 @@
 `app.py` is where the type checker sees that they fit.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from gateway.model.asset import Tag
 from gateway.model.decision import Approval, Decision, Denied, Obligation, Passed, Waived, Why
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import Operation
 from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
+from gateway.model.sample import Released
 from gateway.model.stage import Stage
 
 if TYPE_CHECKING:
@@ -22,6 +24,25 @@ class Frame(Protocol):
 
     def encode(self) -> bytes:
         """The request encoded again from its parsed form (invariant 3); never the bytes that came in."""
+
+
+@runtime_checkable
+class NorthFrame(Protocol):
+    """What goes to IT about one tag: policy may oblige the gateway to say less of it than is known."""
+
+    @property
+    def released(self) -> Released:
+        """The vetted sample that it is about."""
+
+    @property
+    def tag(self) -> Tag:
+        """Whose sample it is."""
+
+    def saying(self, released: Released) -> "NorthFrame":
+        """The same about this sample instead."""
+
+    def encode(self) -> bytes:
+        """See Frame."""
 
 
 class Engine(Protocol):

@@ -4,8 +4,12 @@ Two things are kept apart. Whether IT may know the tag at all is its release cla
 goes north, not even that the tag exists. Whether its *value* can be relied on is quality: then IT is told
 honestly that there is no value, and why. One rule follows that consumers can build on: the value is null
 exactly where quality is bad.
+
+Policy may oblige the gateway to say less of what is released (`masked`, `rounded`); more it cannot.
 """
 
+from decimal import Decimal
+from fractions import Fraction
 from math import isfinite
 
 from msgspec.structs import replace
@@ -13,6 +17,7 @@ from msgspec.structs import replace
 from gateway.model.asset import DataType, Tag
 from gateway.model.moment import Now
 from gateway.model.sample import Quality, Released, Sample, Vetted, Withheld
+from gateway.wire.modbus import points
 
 UNRELEASED = "none"
 "The release class that no zone can have: the tag stays in the plant."
@@ -42,6 +47,27 @@ def vet(sample: Sample, tag: Tag | None, zone: str, now: Now) -> Vetted:
     if now.mono_ns - sample.mono_ns > tag.stale_ms * 1_000_000:
         return Released(replace(sample, quality=Quality.UNCERTAIN, reason="stale"))
     return Released(sample)
+
+
+def masked(released: Released) -> Released:
+    """The tag is there and its value is not for the asker: bad `masked`, whatever it was."""
+    return _without_value(released.sample, "masked")
+
+
+def rounded(released: Released, tag: Tag, step: int) -> Released:
+    """The nearest multiple of `step` quanta, half to even; it may lie just outside low … high.
+
+    A number that is too large to be counted in quanta cannot be rounded, and its value stays here.
+    """
+    value = released.sample.value
+    if value is None:
+        return released
+    q = points.quanta(tag, value)
+    if q is None:
+        return _without_value(released.sample, "round")
+    there = round(Fraction(q, step)) * step * Decimal(repr(tag.resolution))
+    whole = isinstance(value, int) and there == int(there)
+    return Released(replace(released.sample, value=int(there) if whole else float(there)))
 
 
 def _without_value(sample: Sample, reason: str) -> Released:

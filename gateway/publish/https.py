@@ -153,7 +153,7 @@ class Api:
             operation = self._reads.operation(route.kind, caller, tag)
             if self._reads.hidden(operation, caller, now):
                 continue
-            passed = await self._reads.ask(pages.body(released, tag), operation, caller, now)
+            passed = await self._reads.ask(pages.TagBody(released, tag), operation, caller, now)
             if isinstance(passed, bytes):
                 found.append(passed)
             elif passed is not Why.DENIED:
@@ -173,7 +173,7 @@ class Api:
             self._reads.unknown(route.kind, caller, tag, name, now)
             raise Problem(404, NO_TAG)
         operation = self._reads.operation(route.kind, caller, tag)
-        passed = await self._reads.ask(pages.body(released, tag), operation, caller, now)
+        passed = await self._reads.ask(pages.TagBody(released, tag), operation, caller, now)
         if passed is Why.DENIED:
             raise Problem(404, NO_TAG)
         if isinstance(passed, Why):

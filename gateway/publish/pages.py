@@ -65,7 +65,7 @@ def view(released: Released, tag: Tag) -> TagView:
 
 
 class Body(Struct, frozen=True):
-    """An answer before policy was asked: as a Frame it is what the permit holds."""
+    """An answer about the gateway itself before policy was asked: as a Frame it is what the permit holds."""
 
     json: bytes
 
@@ -74,9 +74,19 @@ class Body(Struct, frozen=True):
         return self.json
 
 
-def body(released: Released, tag: Tag) -> Body:
-    """The JSON of one tag."""
-    return Body(_ENCODE(view(released, tag)))
+class TagBody(Struct, frozen=True):
+    """The JSON of one tag (a `guard.ports.NorthFrame`): made only when policy has said what it may say."""
+
+    released: Released
+    tag: Tag
+
+    def saying(self, released: Released) -> "TagBody":
+        """The same about this sample instead."""
+        return TagBody(released, self.tag)
+
+    def encode(self) -> bytes:
+        """The bytes that may be sent."""
+        return _ENCODE(view(self.released, self.tag))
 
 
 def page(tags: list[bytes], cursor: str | None) -> bytes:

@@ -7,6 +7,8 @@ Rules that hold here:
   one that nobody read anew is sent again as `stale` the moment it is.
 - A refused PUBACK is a failure: counted, shown in `status`, tried again with the next refresh.
 - A denial is recorded when policy says it, not again with every refresh under the same revision.
+- What policy obliges to (`mask`, `round`) holds for what the broker retains, too: where it changes, a tag is
+  sent again when it is next looked at (its poll, its refresh, another bundle), though its value is the same.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from gateway.config.settings import MqttSection
 from gateway.guard.passage import Door, decide, enter, finish, settle
 from gateway.guard.verdict import Forward, Pending, Refuse, Verdict
 from gateway.model.asset import Tag
-from gateway.model.decision import Denied, Why
+from gateway.model.decision import Allowed, Denied, Obligation, Passed, Why
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Action, NorthTarget, Operation, Point, Protocol
@@ -65,6 +67,7 @@ class Publication:
         self._tasks = tasks
         self._count = count
         self._wake = wake
+        self._revision = door.engine.revision
         self._deciding: set[str] = set()
         "Tags whose decision is waited for."
         self._forget()
@@ -74,6 +77,8 @@ class Publication:
         self._known_tags = self._values.tags
         self._operations: dict[str, Operation | None] = {}
         self._said: dict[str, Said] = {}
+        self._obliged: dict[str, tuple[Obligation, ...]] = {}
+        "What policy obliged to when it was last said."
         self._due_ns: dict[str, int] = {}
         self._denied: dict[str, str] = {}
         "The revision under which a tag was denied, and that is in the journal."
@@ -85,6 +90,9 @@ class Publication:
         now = self._clock()
         if self._known_tags is not self._values.tags:
             self._forget()
+        if self._revision != self._door.engine.revision:
+            self._revision = self._door.engine.revision
+            subscription.note(self._due_ns)
         subscription.note(name for name, due_ns in self._due_ns.items() if due_ns <= now.mono_ns)
         self._wake.clear()
         while self._connection.free > len(self._deciding) and (name := subscription.take()) is not None:
@@ -108,20 +116,20 @@ class Publication:
         if tag is None or released is None:
             self._due_ns.pop(name, None)
             return
-        sample = released.sample
-        said = (sample.value, sample.quality, sample.reason)
-        if self._said.get(name) == said and self._due_ns.get(name, 0) > now.mono_ns:
-            return
         operation = self._operation(tag)
         if operation is None or operation.north is None or operation.north.topic is None:
             self._count("mqtt_no_topic")
             return
+        sample = released.sample
+        said = (sample.value, sample.quality, sample.reason)
+        if self._is_said(operation, name, said, now) and self._due_ns.get(name, 0) > now.mono_ns:
+            return
         self._due_ns[name] = self._next_ns(tag, released, now)
         if name in self._deciding or self._still_denied(operation, name, now):
             return
-        message = uns.message(
-            released,
-            tag,
+        message = uns.TagMessage(
+            released=released,
+            tag=tag,
             topic=operation.north.topic,
             gateway=self._gateway,
             expiry_s=self._section.expiry_s,
@@ -151,7 +159,7 @@ class Publication:
         self._denied.pop(name, None)
         permit = verdict.permit
         payload = permit.spend(self._door.engine.revision, self._clock().mono_ns)
-        if payload is None or not isinstance(permit.frame, uns.Message):
+        if payload is None or not isinstance(permit.frame, uns.TagMessage):
             self._due_ns[name] = 0  # the bundle changed meanwhile: ask again with the next sweep
             return
 
@@ -160,9 +168,10 @@ class Publication:
             self._told(name, delivery)
 
         allowed = permit.decisions[0]
-        user = uns.decided(permit.frame, revision=allowed.revision, evaluation=allowed.evaluation)
-        if self._connection.send(permit.frame, user, payload, told):
+        message = permit.frame.decided(payload, revision=allowed.revision, evaluation=allowed.evaluation)
+        if self._connection.send(message, message.user, payload, told):
             self._said[name] = said
+            self._obliged[name] = _obligations(allowed)
         else:
             self._due_ns[name] = 0
             settle(permit, {"status": "not_sent"}, b"", self._door, self._clock())
@@ -183,6 +192,13 @@ class Publication:
         if self._refused.get(name) != delivery.reason:
             log.warning("broker %s refused %s: %s", self._section.name, name, delivery.reason)
         self._refused[name] = delivery.reason
+
+    def _is_said(self, operation: Operation, name: str, said: Said, now: Now) -> bool:
+        """Whether the broker has it already, and as policy wants it now."""
+        if self._said.get(name) != said:
+            return False
+        decision = decide(operation, self._caller, self._door, now)
+        return isinstance(decision, Allowed) and _obligations(decision) == self._obliged.get(name)
 
     def _still_denied(self, operation: Operation, name: str, now: Now) -> bool:
         """Whether a denial that is in the journal stands: it is asked again, and not written again."""
@@ -215,3 +231,7 @@ class Publication:
             )
         self._operations[tag.name] = operation
         return operation
+
+
+def _obligations(decision: Passed) -> tuple[Obligation, ...]:
+    return decision.obligations if isinstance(decision, Allowed) else ()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.model.asset import Tag
 from gateway.model.sample import Quality, Released
@@ -76,14 +77,27 @@ def payload(released: Released, tag: Tag) -> bytes:
     return _ENCODE(fields)
 
 
-def message(released: Released, tag: Tag, *, topic: str, gateway: str, expiry_s: int) -> Message:
-    """The message of a sample, before policy was asked: `decided` adds what allowed it."""
-    return Message(topic=topic, payload=payload(released, tag), expiry_s=expiry_s, user=(("gw", gateway),))
+class TagMessage(Struct, frozen=True, kw_only=True):
+    """The message of a sample (a `guard.ports.NorthFrame`): made only once policy says what it may say."""
 
+    released: Released
+    tag: Tag
+    topic: str
+    gateway: str
+    expiry_s: int
 
-def decided(message: Message, *, revision: str, evaluation: str) -> tuple[tuple[str, str], ...]:
-    """The user properties of an allowed message: who sends it, under which rules, by which answer."""
-    return (*message.user, ("policy-rev", revision), ("decision-id", evaluation))
+    def saying(self, released: Released) -> "TagMessage":
+        """The same about this sample instead."""
+        return replace(self, released=released)
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return payload(self.released, self.tag)
+
+    def decided(self, payload: bytes, *, revision: str, evaluation: str) -> Message:
+        """The message allowed, with who sends it, under which rules, by which answer."""
+        user = (("gw", self.gateway), ("policy-rev", revision), ("decision-id", evaluation))
+        return Message(topic=self.topic, payload=payload, expiry_s=self.expiry_s, user=user)
 
 
 def status(state: str, *, topic: str, gateway: str, site: str, wall_ms: int | None) -> Message:

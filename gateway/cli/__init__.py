@@ -7,7 +7,20 @@ import sys
 from gateway import __version__
 from gateway.model.errors import GatewayError
 
-GROUPS = ("run", "check", "status", "pki", "policy", "audit", "inspect", "demo")
+GROUPS = (
+    "run",
+    "check",
+    "status",
+    "pki",
+    "policy",
+    "audit",
+    "inspect",
+    "approvals",
+    "mode",
+    "windows",
+    "break_glass",
+    "demo",
+)
 "Modules of this package, each with `add(commands)`."
 
 

@@ -46,9 +46,13 @@ class Found(Struct, frozen=True):
     units: Units
 
 
-def find(journal: Path, ulid: str) -> Found:
-    """The decisions of that record, or the one of that evaluation. Raises GatewayError where there is none."""
-    data = _record(journal, ulid)
+def find(journal: Path, ulid: str, index: Path | None = None) -> Found:
+    """The decisions of that record, or the one of that evaluation. Raises GatewayError if there is none.
+
+    `index` is where the journal's search index may be kept, as `audit search` does; without it a private one
+    is made and thrown away.
+    """
+    data = _record(journal, ulid, index)
     if data is None:
         raise GatewayError(f"no decision {ulid} in {journal}; see dmz-gateway audit search --decision deny")
     record = msgspec.json.decode(data, type=dict[str, Any])
@@ -77,8 +81,8 @@ def journal_of(path: Path) -> Path:
     raise GatewayError(f"{path} holds no journal; name the data folder, or its journal")
 
 
-def _record(journal: Path, ulid: str) -> bytes | None:
-    index = Index(journal, None)
+def _record(journal: Path, ulid: str, kept: Path | None) -> bytes | None:
+    index = Index(journal, kept)
     try:
         index.refresh()
         found = index.by_id(ulid)

@@ -2,6 +2,7 @@
 
     policy check BUNDLE     would a gateway use it (its tests included); what looks mistyped; what is slow
     policy test BUNDLE      its own tests, on the embedded engine and on OPA where that is installed
+    policy explain ID       why something was allowed or denied, and the smallest change that would allow it
     policy build BUNDLE     the archive of it that gateways and OPA take, signed
     policy verify ARCHIVE   whose signature it carries
 
@@ -12,7 +13,7 @@ or the bundle does not load.
 import argparse
 import importlib
 
-COMMANDS = ("check", "test", "replay", "build", "verify")
+COMMANDS = ("check", "test", "explain", "replay", "build", "verify")
 "Modules of this package, each with `add(below)`."
 
 

@@ -256,6 +256,7 @@ deny contains {
 	"msg": "the value lies outside the bounds of its tag (bounds.limits), or nobody knows what it would be",
 } if {
 	data.dmz.lib.changes
+	is_array(input.points)
 	some point in input.points
 	bound := data.bounds.limits[point.tag]
 	not inside(point, bound)

@@ -26,6 +26,7 @@ roles contains role if {
 	input.op.protocol == "modbus"
 	input.subject.auth == "mtls"
 	input.subject.role_state == "ok"
+	is_array(input.subject.roles)
 	some role in input.subject.roles
 	role in data.role_bindings[input.subject.id]
 }

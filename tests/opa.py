@@ -1,0 +1,94 @@
+"""A real OPA server for tests: `opa run --server` with a written bundle, on a unix socket.
+
+with OpaProcess(component("opa"), tmp_path, bundle) as opa:
+    OpaSection(socket=opa.socket)
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gateway.policy.bundle import Bundle
+
+START_S = 30.0
+
+
+class OpaProcess:
+    """One server. It can be killed, stopped, continued, and run again with another bundle."""
+
+    def __init__(self, program: str, folder: Path, bundle: Bundle | None, *more: str) -> None:
+        """`more` are arguments behind the bundle's; without a bundle it has none."""
+        self._program = program
+        self._more = more
+        self._bundle = folder / "opa-bundle"
+        self._log = folder / "opa.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._place = tempfile.mkdtemp(prefix="opa-")  # a socket's path has at most 107 characters
+        self.socket = Path(self._place) / "opa.sock"
+        if bundle is not None:
+            self.write(bundle)
+
+    def __enter__(self) -> Self:
+        self.run()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    def write(self, bundle: Bundle) -> None:
+        """The bundle that it has from its next start on."""
+        shutil.rmtree(self._bundle, ignore_errors=True)
+        self._bundle.mkdir()
+        bundle.write_to(self._bundle)
+
+    def run(self) -> None:
+        """Start it, and wait until it listens."""
+        self.socket.unlink(missing_ok=True)
+        bundle = ["--bundle", str(self._bundle)] if self._bundle.exists() else []
+        command = [
+            self._program,
+            "run",
+            "--server",
+            "--addr",
+            f"unix://{self.socket}",
+            "--log-level",
+            "error",
+        ]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *bundle, *self._more],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "GOMAXPROCS": "2"},
+            )
+        deadline = time.monotonic() + START_S
+        while not self._listens():
+            assert self._process.poll() is None, self._log.read_text()[-2000:]
+            assert time.monotonic() < deadline, "OPA does not listen"
+            time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def send(self, number: int) -> None:
+        """A signal: SIGSTOP hangs it, SIGCONT lets it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, also where it was stopped."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None

@@ -58,7 +58,10 @@ def lacking(policy: Policy, question: dict[str, Any]) -> list[Lacking]:
     lacks: dict[int, list[str]] = {place: [] for place in range(len(policy.bundle.data["grants"]))}
     for place, condition in found:
         lacks[place].append(condition)
-    return [Lacking(place, tuple(sorted(names, key=_rank))) for place, names in lacks.items()]
+    return [
+        Lacking(place, tuple(sorted(names, key=lambda name: (_rank(name), name))))
+        for place, names in lacks.items()
+    ]
 
 
 def conditions(policy: Policy) -> dict[str, str]:
@@ -75,9 +78,8 @@ def conditions(policy: Policy) -> dict[str, str]:
         for rule, name in rules
         if name in known and any(call.path[-1] in known - {name} for call in rule.calls if call.path)
     }
-    return HEAD | {
-        name.rpartition("_")[0]: f"data.dmz.grants.{name}(grant)" for name in sorted(known - joining)
-    }
+    functions = {name.rpartition("_")[0]: f"data.dmz.grants.{name}(grant)" for name in known - joining}
+    return dict(sorted((HEAD | functions).items(), key=lambda item: (_rank(item[0]), item[0])))
 
 
 def _module(known: dict[str, str]) -> str:

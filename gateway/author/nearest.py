@@ -92,15 +92,24 @@ def nearest(asking: Asking, found: list[Lacking] | None = None) -> list[Near]:
         found = lacking(asking.policy, view.question)
     lacks = [each for each in found if 0 < len(each.conditions) < FAR]
     other = [each for each in lacks if not {"action", "protocol"}.intersection(each.conditions)]
-    if any(each.conditions == ("limits",) for each in other):
-        # The value is what is wrong. A grant that limits none would give this one and every other.
-        other = [each for each in other if "limits" in view.data["grants"][each.place]]
-    ranked = sorted(other, key=lambda each: _far(each, view))
-    return [
-        _near(each, asking)
-        for each in ranked[:MOST_NEAR]
-        if len(each.conditions) <= len(ranked[0].conditions) + 1
-    ]
+    if any(_limits(each, view) for each in other):
+        # A grant that limits no value would give this one and every other: no small change.
+        other = [each for each in other if _limits(each, view)]
+    told: list[Near] = []
+    for each in sorted(other, key=lambda each: _far(each, view))[:MOST_NEAR]:
+        enough = any(near.change is not None and near.change.would_allow for near in told)
+        if enough and len(each.conditions) > len(told[-1].lacks):
+            break
+        told.append(_near(each, asking))
+    return told
+
+
+def _limits(each: Lacking, view: View) -> bool:
+    """Whether the grant limits the values that are to be written."""
+    limits = view.data["grants"][each.place].get("limits", {})
+    return view.question["op"]["action"] == "write" and any(
+        point["tag"] in limits for point in view.question["points"]
+    )
 
 
 def _far(each: Lacking, view: View) -> tuple[int, int, int]:
@@ -165,8 +174,11 @@ def own_grant(asking: Asking) -> tuple[dict[str, Any], Change] | None:
     if op["action"] == "write" and question["points"]:
         grant["tags"] = [point["tag"] for point in question["points"]]
         if all(point["q"] is not None for point in question["points"]):
-            limits = {point["tag"]: {"min": point["q"], "max": point["q"]} for point in question["points"]}
-            grant["limits"] = limits
+            bounds = asking.view.data["bounds"]["limits"]
+            grant["limits"] = {
+                point["tag"]: {**bounds.get(point["tag"], {}), "min": point["q"], "max": point["q"]}
+                for point in question["points"]
+            }
     added = Edit(("grants", len(grants)), grant, f"add grant {grant['id']}")
     return grant, asking.changed([added])
 

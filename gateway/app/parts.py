@@ -36,6 +36,7 @@ from gateway.relay.link import Links, PlantLink
 from gateway.relay.listener import TlsListener
 from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.plain import PlainListener
+from gateway.relay.readback import ReadBack
 from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
@@ -84,6 +85,14 @@ class Parts:
         self.source = self._source()
         self.me = myself(section.certificate, self.ulids.next(self.now().wall_ns))
         self.values = Values(settings.tags, settings.assets, self.now())
+        self.read_back = ReadBack(
+            door=self.door,
+            me=self.me,
+            last=self.values,
+            tasks=self.tasks,
+            clock=self.now,
+            alarm=self.alarm,
+        )
         self.routes = {asset.name: self._route(asset) for asset in settings.assets}
         self.collector = Collector(
             values=self.values,
@@ -264,6 +273,7 @@ class Parts:
             clock=self.now,
             own_link=self._link,
             suspicion=Suspicion(self.journal, self.metrics.count, quirks=section.quirks),
+            read_back=self.read_back,
             refusal=section.refusal,
         )
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from gateway.config.settings import Refusal
-from gateway.guard.passage import Door, enter, finish
+from gateway.guard.obligations import to_read_back
+from gateway.guard.passage import Door, enter, finish, intent
 from gateway.guard.ports import Answer, Plant
 from gateway.guard.verdict import Forward, Pending, Refuse, Sever, Verdict
 from gateway.model.asset import Asset, Upstream
@@ -22,6 +23,7 @@ from gateway.model.operation import MUTATING, Action, ModbusTarget, Operation
 from gateway.model.operation import Protocol as Via
 from gateway.model.record import RecordKind
 from gateway.relay.link import Links, PlantLink, SharedReads
+from gateway.relay.readback import Owed, ReadBack
 from gateway.relay.suspicion import Suspect, Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus import functions, refusal
@@ -71,6 +73,7 @@ class ModbusDoor:
         clock: Callable[[], Now],
         own_link: Callable[[Asset], PlantLink],
         suspicion: Suspicion,
+        read_back: ReadBack,
         refusal: Refusal = Refusal.ILLEGAL_FUNCTION,
     ) -> None:
         self.routes = routes
@@ -82,6 +85,7 @@ class ModbusDoor:
         self.clock = clock
         self.own_link = own_link
         self.suspicion = suspicion
+        self.read_back = read_back
         self.refusal = refusal
 
     def client(self, caller: Caller) -> "ModbusClient":
@@ -92,7 +96,7 @@ class ModbusDoor:
 class Exchange:
     """One request of one client on its way through the plant: the sink that turns the answer home."""
 
-    __slots__ = ("client", "fc", "route", "tid", "unit", "writes")
+    __slots__ = ("client", "fc", "owed", "route", "tid", "unit", "writes")
 
     def __init__(self, client: "ModbusClient", route: Route, tid: int, unit: int, fc: int) -> None:
         self.client = client
@@ -102,6 +106,8 @@ class Exchange:
         self.fc = fc
         self.writes: list[str] = []
         "Tags whose value this request changes."
+        self.owed: Owed | None = None
+        "What must be read again once the device has accepted it."
 
     def settled(self, done: bool, now: Now) -> None:
         """The request is over, one way or another."""
@@ -119,6 +125,8 @@ class Exchange:
         self.settled(not isinstance(answer, functions.DeviceException), at)
         if isinstance(answer, functions.DeviceException):
             self.client.suspect.excepted(answer, self.route.place, at)
+        elif self.owed is not None:
+            self.client.read_back.begin(self.owed, self.route.place, self.route.plant)
         self.client.reply(self.tid, self.unit, answer.encode())
 
     def failed(self, permit: object, why: Why) -> None:
@@ -140,6 +148,7 @@ class ModbusClient(asyncio.Protocol):
         self._without_role = identity.auth is Authentication.MTLS and identity.role_state is not RoleState.OK
         self.suspect = Suspect(shared.suspicion, caller)
         self.memory = shared.last
+        self.read_back = shared.read_back
         self.now = shared.clock
         self.outstanding = 0
         self.gone = False
@@ -237,6 +246,9 @@ class ModbusClient(asyncio.Protocol):
 
     async def _finish(self, pending: Pending, exchange: Exchange, now: Now) -> None:
         verdict = await finish(pending, self._shared.door, now)
+        if isinstance(verdict, Forward) and (durable := intent(verdict.permit)) is not None:
+            writes = to_read_back(verdict.permit.operations, verdict.permit.decisions)
+            exchange.owed = Owed(durable, writes) if writes else None
         self._carry_out(verdict, exchange, self._shared.clock())
 
     def _carry_out(self, verdict: Verdict, exchange: Exchange, now: Now) -> None:

@@ -31,6 +31,7 @@ from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
+from tests.interop.reading_back import read_back
 from tests.pki import Credential, Pki, pki
 from tests.scenarios.stage import Stage
 
@@ -69,6 +70,7 @@ async def gateway(pki: Pki, plant: int, *actions: Action) -> AsyncIterator[int]:
         clock=now,
         own_link=link,
         suspicion=Suspicion(stage.journal, stage.story.append),
+        read_back=read_back(stage, tasks, now),
     )
     listener = TlsListener(
         Listener(name="modbus", port=0, zone="plant", units={1: "plc-1"}),

@@ -18,6 +18,7 @@ from gateway.relay.plain import PlainListener
 from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
+from tests.interop.reading_back import read_back
 from tests.scenarios.stage import Stage
 
 from .plants import ScriptedPlant
@@ -46,6 +47,7 @@ async def plain(
         clock=now,
         own_link=link,
         suspicion=Suspicion(stage.journal, stage.counted.append),
+        read_back=read_back(stage, tasks, now),
         refusal=refusal,
     )
     listener = PlainListener(

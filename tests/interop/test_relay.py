@@ -21,6 +21,7 @@ from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
+from tests.interop.reading_back import read_back
 from tests.scenarios.stage import CALLER, Stage
 
 from .plants import Reply, ScriptedPlant
@@ -74,6 +75,7 @@ async def gateway(plant: ScriptedPlant, caller: Caller = CALLER, **limits: objec
         clock=now,
         own_link=link,
         suspicion=Suspicion(stage.journal, stage.counted.append),
+        read_back=read_back(stage, tasks, now),
     )
     server = await asyncio.get_running_loop().create_server(
         lambda: door.client(replace(caller)), "127.0.0.1", 0

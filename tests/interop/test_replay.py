@@ -28,6 +28,7 @@ from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.framing import adu
 from gateway.wire.modbus.meaning import Place
+from tests.interop.reading_back import read_back
 from tests.pki import Pki, fresh_pki, pki
 from tests.scenarios.stage import CALLER, Stage
 
@@ -116,6 +117,7 @@ class Site:
             clock=now,
             own_link=self.link,
             suspicion=Suspicion(self.stage.journal, self.stage.counted.append),
+            read_back=read_back(self.stage, self.tasks, now),
         )
 
 

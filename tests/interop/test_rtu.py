@@ -24,6 +24,7 @@ from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
+from tests.interop.reading_back import read_back
 from tests.scenarios.stage import CALLER, Stage
 
 from .lines import Cable, Converter, Reply, checked, on_a_cable, rtu_over_tcp
@@ -56,6 +57,7 @@ async def gateway(*assets: Asset) -> AsyncIterator[Bench]:
         clock=now,
         own_link=link,
         suspicion=Suspicion(stage.journal, stage.counted.append),
+        read_back=read_back(stage, tasks, now),
     )
     server = await asyncio.get_running_loop().create_server(
         lambda: door.client(replace(CALLER)), "127.0.0.1", 0

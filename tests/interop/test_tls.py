@@ -27,6 +27,7 @@ from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
+from tests.interop.reading_back import read_back
 from tests.pki import Credential, OddRole, Pki, fresh_pki, pki
 from tests.scenarios.stage import Stage
 
@@ -101,6 +102,7 @@ async def gate(pki: Pki, **limits: object) -> AsyncIterator[Gate]:
             clock=now,
             own_link=link,
             suspicion=Suspicion(stage.journal, stage.counted.append),
+            read_back=read_back(stage, tasks, now),
         )
         found.listener = TlsListener(
             Listener(name="modbus", port=0, zone="plant", units={1: "plc-1"}, **limits),  # type: ignore[arg-type]

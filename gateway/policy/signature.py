@@ -172,11 +172,13 @@ def _key(header: dict[str, Any], payload: dict[str, Any], keys: Mapping[str, Key
     """The key that is named: `kid` in the header, or as `opa sign` with claims writes it, `keyid` below."""
     if header.keys() - {"alg", "kid", "typ"}:
         raise _refused("the signature's header says what we do not know")
-    named = {name for name in (header.get("kid"), payload.get("keyid")) if name not in (None, "")}
-    if len(named) != 1:
-        raise _refused("names no key" if not named else "names two keys")
-    (name,) = named
-    if not isinstance(name, str) or name not in keys:
+    first, second = header.get("kid", ""), payload.get("keyid", "")
+    if not isinstance(first, str) or not isinstance(second, str) or not (first or second):
+        raise _refused("names no key")
+    if first and second and first != second:
+        raise _refused("names two keys")
+    name = first or second
+    if name not in keys:
         raise _refused(f"is signed with the key {name!r}, which is none of {sorted(keys)}")
     return keys[name]
 

@@ -84,6 +84,10 @@ class Answers:
         known = self._known[place] = self._said.setdefault(fresh, fresh)
         return known
 
+    def allows(self, question: Question) -> bool:
+        """Whether the answer is yes."""
+        return self.of(question).allow
+
     def decide(self, question: Question) -> Decision:
         """The whole decision on a question as it stands, evaluated."""
         self.evaluated += 1

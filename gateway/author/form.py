@@ -36,6 +36,11 @@ def complete(question: Question) -> list[str]:
     return filled
 
 
+def fields(part: str) -> tuple[str, ...]:
+    """Names of the fields of a part of the question."""
+    return tuple(_form().objects[part].fields)
+
+
 def _complete(given: Question, node: _Node, path: str, filled: list[str]) -> None:
     if given.keys() != node.fields.keys():
         for name in given.keys() - node.fields.keys():

@@ -1,0 +1,236 @@
+"""Where the grid starts from: for each grant of a bundle, questions that it allows as they stand.
+
+A base is made from the grant's own conditions, asked by somebody whom it names, from a zone with a conduit,
+on a good day: certificates fresh, the clock trusted, nothing frozen. Which of the possible callers that is,
+the bundle itself says. Where nobody is allowed (a rule denies it, whoever asks) the base stands all the same:
+another bundle may allow it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.author.form import Question, complete, fields
+from gateway.author.hours import MINUTE
+from gateway.author.vocabulary import MONDAY, Vocabulary
+
+ULID = "01K00000000000000000000000"
+NOON = MONDAY + 12 * 60 * MINUTE
+READS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+WRITES = {"coil": 15, "discrete": 15, "holding": 16, "input": 16}
+MOST_ASSETS = 12
+"Assets of one grant that get a base each; further ones are tried as variations of these."
+
+Allows = Callable[[Question], bool]
+Grant = Mapping[str, Any]
+
+CALLERS: tuple[dict[str, str], ...] = (
+    {"kind": "workload", "auth": "mtls"},
+    {"kind": "gateway", "auth": "internal"},
+    {"kind": "person", "auth": "mtls"},
+    {"kind": "local", "auth": "control"},
+    {"kind": "nobody", "auth": "none"},
+)
+"Kinds of callers, each as it proves itself; the first that is allowed is the base's."
+
+
+class Base(Struct, frozen=True):
+    """A question to vary."""
+
+    name: str
+    question: Question
+    grant: Grant
+
+
+def bases(
+    grants: Sequence[Grant], data: Mapping[str, Any], words: Vocabulary, allows: Allows
+) -> Iterator[Base]:
+    """The bases of some grants of a bundle with that data."""
+    for grant in grants:
+        for at, place in enumerate(_places(grant)):
+            found = _called(_question(grant, place, words), grant, data, words, allows)
+            yield Base(f"{grant['id']}{f'.{at}' if at else ''}", found, grant)
+
+
+Place = tuple[str, str, str | None, Mapping[str, Any]]
+"Action, protocol, asset, and what of the protocol is addressed."
+
+
+def _places(grant: Grant) -> Iterator[Place]:
+    for action in grant["actions"]:
+        for protocol in grant["protocols"]:
+            for asset in grant.get("assets", (None,))[:MOST_ASSETS]:
+                for half in _halves(grant, action, protocol):
+                    yield action, protocol, asset, half
+
+
+def _halves(grant: Grant, action: str, protocol: str) -> Iterator[Mapping[str, Any]]:
+    match protocol:
+        case "modbus":
+            for area in grant.get("modbus", ()):
+                yield from _targets(area, action)
+        case "opcua":
+            for area in grant.get("opcua", ({},)):
+                yield _node(area, action)
+        case "mqtt":
+            for topic in grant.get("topics", ("status",)):
+                yield {"topic": topic.replace("/#", "/a"), "consumer": "broker", "format": "json"}
+        case _:
+            yield {}
+
+
+def _targets(area: Mapping[str, Any], action: str) -> Iterator[Mapping[str, Any]]:
+    codes = area.get("fcs") or [(READS if action == "read" else WRITES)[area["table"]]]
+    for code in codes:
+        if "table" in area:
+            for first, last in area["ranges"]:
+                yield {
+                    "fc": code,
+                    "table": area["table"],
+                    "start": first,
+                    "count": min(last - first + 1, 100),
+                }
+        elif "subs" in area:
+            yield from ({"fc": code, "sub": sub} for sub in area["subs"])
+        elif "meis" in area:
+            yield from ({"fc": code, "mei": mei, "sub": 1, "start": 0} for mei in area["meis"])
+        elif "files" in area:
+            for file, _ in area["files"]:
+                for record, last in area["records"]:
+                    yield {"fc": code, "file": file, "record": record, "count": last - record + 1}
+        else:
+            yield {"fc": code}
+
+
+def _node(area: Mapping[str, Any], action: str) -> Mapping[str, Any]:
+    """The half of a node, with the first of whatever the grant names."""
+    services = {"read": "Read", "write": "Write", "call": "Call", "browse": "Browse"}
+    first = {
+        name.removesuffix("s"): value[0] for name, value in area.items() if isinstance(value, list) and value
+    }
+    return {"service": services.get(action, "CreateMonitoredItems"), "attribute": "Value", **first}
+
+
+def _question(grant: Grant, place: Place, words: Vocabulary) -> Question:
+    action, protocol, asset, half = place
+    changes = action in ("write", "call")
+    about = words.assets.get(asset or "", {})
+    kind = grant.get("operations", (f"{protocol}.{action}",))[0]
+    north = protocol in ("https", "mqtt") and not changes
+    question: Question = {
+        "schema": "dmz.input/1",
+        "op": {
+            "id": ULID,
+            "protocol": protocol,
+            "action": action,
+            "kind": kind,
+            "direction": "admin"
+            if action == "admin" or protocol == "control"
+            else "to_it"
+            if north
+            else "to_ot",
+        },
+        "subject": {
+            "id": "",
+            "kind": "workload",
+            "auth": "mtls",
+            "zone": "plant",
+            "roles": [],
+            "role_state": "ok",
+        },
+        "conn": {"zone": "plant", "src": "192.0.2.7", "listener": "grid", "tls": "1.3"},
+        "target": {"asset": asset, "kind": about.get("kind"), "endpoint": None},
+        "modbus": {"unit": 1, **_rest(half)} if protocol == "modbus" else None,
+        "opcua": _whole_node(half) if protocol == "opcua" else None,
+        "northbound": dict(half) if protocol == "mqtt" else None,
+        "admin": dict.fromkeys(("subject", "scope", "value", "minutes", "request"))
+        if action == "admin"
+        else None,
+        "points": points(grant, words) if changes or grant.get("tags") else [],
+        "state": {
+            "mode": grant.get("modes", ("run",))[0],
+            "freeze": False,
+            "writes_60s": 0 if changes or action == "admin" else None,
+            "approval": None,
+            "break_glass": None,
+            "crl": "fresh",
+            "clock": "trusted",
+        },
+        "time": {"ns": NOON, "windows": [], "trusted": True},
+    }
+    question["subject"] |= {
+        "cert": {"sha256": "00", "serial": "01", "issuer": "CN=Grid", "ski": "02"},
+        "on_behalf_of": None,
+    }
+    complete(question)
+    return question
+
+
+def _rest(half: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: half.get(name) for name in fields("modbus") if name != "unit"}
+
+
+def _whole_node(half: Mapping[str, Any]) -> Question:
+    return {name: half.get(name) for name in fields("opcua")}
+
+
+def points(grant: Grant, words: Vocabulary) -> list[dict[str, Any]]:
+    """The first tag that the grant names, set within its limits from where it is."""
+    tag = next(iter((*grant.get("tags", ()), *grant.get("limits", ()))), None)
+    if tag is None:
+        return []
+    limit = grant.get("limits", {}).get(tag) or next(iter(words.limits.get(tag, ())), {"min": 0})
+    return [{"tag": tag, "q": limit["min"], "q_prev": limit["min"], "age_ms": 0}]
+
+
+def _called(
+    question: Question, grant: Grant, data: Mapping[str, Any], words: Vocabulary, allows: Allows
+) -> Question:
+    """The question asked by somebody to whom the grant gives it, if there is anybody."""
+    first: Question | None = None
+    for caller in _callers(grant, data):
+        for zone in words.zones:
+            subject = {**question["subject"], **caller, "zone": zone}
+            listener = grant.get("listeners", ("grid",))[0]
+            conn = {**question["conn"], "zone": zone, "listener": listener}
+            for moment in _moments(grant, words):
+                asked = {
+                    **question,
+                    "subject": subject,
+                    "conn": conn,
+                    "time": {**question["time"], "ns": moment},
+                }
+                if allows(asked):
+                    return asked
+                first = first or asked
+    return first or question
+
+
+def _moments(grant: Grant, words: Vocabulary) -> Sequence[int]:
+    return words.moments() if grant.get("windows") else (NOON,)
+
+
+def _callers(grant: Grant, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Whom the grant names: a subject, a subject with a role, somebody of a kind."""
+    bindings = data["role_bindings"]
+    named = [(subject, bindings.get(subject, [])) for subject in grant.get("subjects", ())[:1]]
+    for role in grant.get("roles", ())[:1]:
+        named += [(subject, [role]) for subject, roles in bindings.items() if role in roles][:1]
+    kinds = grant.get("subject_kinds", ())
+    for caller in CALLERS:
+        for subject, roles in named:
+            yield {"id": subject, "roles": list(roles), **caller}
+        if caller["kind"] in kinds:
+            yield {"id": stranger(caller["kind"], grant.get("listeners", ("grid",))[0]), **caller}
+
+
+def stranger(kind: str, listener: str) -> str:
+    """A subject of that kind that no data names."""
+    match kind:
+        case "local":
+            return "local:stranger"
+        case "nobody":
+            return f"anonymous:{listener}"
+        case _:
+            return "spiffe://stranger.example/one"

@@ -4,6 +4,7 @@ with OpaProcess(component("opa"), tmp_path, bundle) as opa:
     OpaSection(socket=opa.socket)
 """
 
+import asyncio
 import os
 import shutil
 import signal
@@ -11,9 +12,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from aiohttp import web
 
 from gateway.policy.bundle import Bundle
 
@@ -92,3 +96,48 @@ class OpaProcess:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+class OddOpa:
+    """What stands where OPA should, on a unix socket, and answers as a test wants: the injector of faults."""
+
+    def __init__(self) -> None:
+        self._place = tempfile.mkdtemp(prefix="opa-")
+        self.socket = Path(self._place) / "opa.sock"
+        self.answer: Answer = _unset
+        self.asked: list[web.Request] = []
+        self.bodies: list[bytes] = []
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self.socket)).start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    async def until_asked(self, many: int) -> None:
+        """Wait until that many questions have come."""
+        async with asyncio.timeout(10):
+            while len(self.asked) < many:  # noqa: ASYNC110  a test's wait, with a deadline
+                await asyncio.sleep(0.005)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        self.bodies.append(await request.read())
+        return await self.answer(request)
+
+
+async def _unset(_request: web.Request) -> web.StreamResponse:
+    raise AssertionError("the test sets `answer`")
+
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

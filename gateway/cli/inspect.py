@@ -3,11 +3,12 @@
     inspect CAPTURE                            findings and traffic of each conversation
     inspect CAPTURE --json                     one line for each ADU
     inspect CAPTURE --policy BUNDLE --as …     and what policy would decide
-    inspect CAPTURE --would-refuse             and what the gateway would break before any policy
+    inspect CAPTURE --would-refuse …           and what the gateway would stop: in every stage (the wire,
+                                               guardrails), and only once the stage is `enforce` (policy)
 
-Exit 0: nothing is wrong. 1: something is: a warning or an alarm among the findings, lost framing, a denial,
-or with --would-refuse something that would break. 2: the capture or the call cannot be read; what was read
-before is shown all the same.
+Exit 0: nothing is wrong. 1: something is: a warning or an alarm among the findings, lost framing, a denial.
+With --would-refuse the question is another: 0 nothing would be stopped, 1 something would, in some stage.
+2: the capture or the call cannot be read; what was read before is shown all the same.
 """
 
 import argparse
@@ -22,7 +23,8 @@ import msgspec
 from gateway.config import read as configuration
 from gateway.inspect import report
 from gateway.inspect.inspection import Inspection, Told
-from gateway.inspect.judge import Judge, identities
+from gateway.inspect.judge import Judge
+from gateway.inspect.named import identities
 from gateway.inspect.plant import Plant
 from gateway.inspect.program import CaptureError, reading
 from gateway.inspect.segments import BrokenPipeFormatError, Progress, read
@@ -52,11 +54,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         action="append",
         default=[],
         metavar="IP=SUBJECT[:ROLE],…",
-        help="who the clients are, for --policy",
+        help="who the clients are, for --policy and --would-refuse",
     )
     command.add_argument("-c", "--config", type=Path, help="gateway.yaml: assets, units and tags")
     command.add_argument(
-        "--would-refuse", action="store_true", help="what the gateway would break before any policy"
+        "--would-refuse",
+        action="store_true",
+        help="what the gateway would stop, in every stage and once enforced (with -c: by its policy)",
     )
     command.set_defaults(run=run)
 
@@ -64,17 +68,24 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def run(args: argparse.Namespace) -> int:
     """Inspect one capture."""
     who = identities(args.who)
-    if who and args.policy is None:
-        raise ConfigError([Fault("--as", "means something only with --policy", "name the bundle")])
+    if who and args.policy is None and not args.would_refuse:
+        mend = "name the bundle"
+        raise ConfigError([Fault("--as", "means something only with --policy or --would-refuse", mend)])
     settings = configuration.read(args.config) if args.config is not None else None
+    bundle = args.policy
+    if bundle is None and args.would_refuse and who and settings is not None:
+        bundle = settings.policy.bundle
     plant = Plant(settings)
-    judge = None if args.policy is None else Judge(args.policy, who, plant, settings)
-    inspection = Inspection(plant, judge, would_refuse=args.would_refuse)
+    judge = None if bundle is None else Judge(bundle, who, plant, settings)
+    inspection = Inspection(plant, judge, would_refuse=args.would_refuse, who=who)
     fault = _read(args, inspection)
     summaries = list(inspection.summaries.values())
     if not args.json and inspection.totals is not None:
         told = report.people(
-            summaries, inspection.totals, judged=judge is not None, would_refuse=args.would_refuse
+            summaries,
+            inspection.totals,
+            judged=judge is not None,
+            refusals=inspection.refusals if args.would_refuse else None,
         )
         print("\n".join(told))
     elif inspection.totals is not None:
@@ -83,8 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if fault is not None:
         print(f"dmz-gateway: {fault}", file=sys.stderr)
         return 2
-    wrong = any(each.worst in BAD or each.denied or each.breaks for each in summaries)
-    return 1 if wrong else 0
+    if args.would_refuse:
+        return 1 if inspection.refusals.any else 0
+    return 1 if any(each.worst in BAD or each.denied for each in summaries) else 0
 
 
 def _read(args: argparse.Namespace, inspection: Inspection) -> str | None:
@@ -95,6 +107,8 @@ def _read(args: argparse.Namespace, inspection: Inspection) -> str | None:
             told = _watched(inspection.lines(read(capture.pipe)), progress)
             if args.json:
                 _write(told, sys.stdout.buffer)
+                if args.would_refuse:
+                    _last(inspection, sys.stdout.buffer)
             else:
                 for _ in told:
                     pass
@@ -124,6 +138,12 @@ def _write(told: Iterator[Told], out: IO[bytes]) -> None:
     finally:
         out.write(b"".join(gathered))
         out.flush()
+
+
+def _last(inspection: Inspection, out: IO[bytes]) -> None:
+    """The last line for programs: what would be stopped."""
+    out.write(msgspec.json.encode(report.stopped(inspection.refusals)) + b"\n")
+    out.flush()
 
 
 def _watched(lines: Iterator[Told | Progress], progress: "_Progress") -> Iterator[Told]:

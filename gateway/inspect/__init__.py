@@ -5,7 +5,9 @@
 `dialogue`      one TCP connection: events → ADUs with findings; where framing or bytes are lost
 `conversation`  one client and one server, all their connections: what adds up
 `breakage`      what the gateway would break between those two, before any policy
+`named`         who the clients are: what `--as` says
 `judge`         what a policy would decide
+`refusals`      what would be stopped, in every stage and only once enforced
 `report`        the same for people and for programs
 `inspection`    joins them
 

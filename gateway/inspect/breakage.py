@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from gateway.inspect.dialogue import Heard
+from gateway.inspect.named import Who
 from gateway.model.asset import Asset, Quirk
 from gateway.model.decision import Why
 from gateway.wire.modbus.checks import EXCEPTIONS
@@ -26,7 +27,7 @@ class Break(Struct, frozen=True):
     """One way in which something that works today would not."""
 
     what: str
-    "A name: a finding, `never_forwarded`, `unmapped_unit`, `slow`."
+    "A name: a finding, `never_forwarded`, `unmapped_unit`, `role_absent`, `nobody`, `slow`."
     then: str
     "What the client gets: `exception 01`, `closed`, or `no answer`, which becomes exception 0B."
     detail: str
@@ -50,6 +51,20 @@ def breaks(
         yield from _request(heard, mapped=mapped)
     else:
         yield from _answer(heard, waiting, timeout_ms)
+
+
+def admission(who: Who | None) -> Break | None:
+    """What keeps a client out before its requests are read: no identity, or none with a role.
+
+    `who` is what is assumed of it; null where nothing is.
+    """
+    if who is None:
+        return Break("nobody", "no connection", "--as names no certificate for it, and nobody is anonymous")
+    if not who[1]:
+        return Break(
+            "role_absent", _exception(Why.NO_ROLE), "its certificate carries no role (--as SUBJECT:ROLE)"
+        )
+    return None
 
 
 def _request(heard: Heard, *, mapped: bool) -> Iterator[Break]:

@@ -4,17 +4,19 @@ Memory: a dialogue for each open connection (the capture program holds their num
 conversation up to `MOST_CONVERSATIONS`; what comes beyond is summed up together.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
-from gateway.inspect.breakage import Break, breaks
+from gateway.inspect.breakage import Break, admission, breaks
 from gateway.inspect.conversation import Summary
 from gateway.inspect.dialogue import Dialogue, Heard, Meaning
 from gateway.inspect.judge import Judge
+from gateway.inspect.named import Who
 from gateway.inspect.plant import Plant
+from gateway.inspect.refusals import Refusals
 from gateway.inspect.segments import Closed, Data, End, Event, Gap, Odd, Opened, Progress
 from gateway.model.decision import Decision
 from gateway.wire.modbus.behaviour import Watch
@@ -50,16 +52,27 @@ class _Talk(Struct):
 class Inspection:
     """One capture."""
 
-    def __init__(self, plant: Plant, judge: Judge | None, *, would_refuse: bool) -> None:
+    def __init__(
+        self,
+        plant: Plant,
+        judge: Judge | None,
+        *,
+        would_refuse: bool,
+        who: Mapping[str, Who] | None = None,
+    ) -> None:
+        """`who` is what `--as` says of each address; where it names nobody, nobody's role is judged."""
         self.summaries: dict[tuple[str, str, int], Summary] = {}
         self.totals: dict[str, Any] | None = None
         "What the capture program says at the end; null if it did not get there."
+        self.refusals = Refusals()
+        "What would be stopped; empty unless somebody wants to know."
         self.packets = 0
         self.position = 0
         "Bytes of the file read so far."
         self._plant = plant
         self._judge = judge
         self._would_refuse = would_refuse
+        self._who = who or {}
         self._meaning = judge is not None or plant.known
         self._talks: dict[int, _Talk] = {}
         self._watches: dict[tuple[str, str, int], Watch] = {}
@@ -115,6 +128,7 @@ class Inspection:
             told.breaks = list(self._breaks(talk, heard))
             for each in told.breaks:
                 talk.summary.breaking(each, heard.frame)
+            self.refusals.broken(talk.opened.client, self._asset(talk, heard), heard, told.breaks)
         if heard.adu is None:
             return told
         opened = talk.opened
@@ -125,17 +139,30 @@ class Inspection:
                 told.questions = self._judge.questions(
                     opened.client, unit, heard.operations, told.decisions, heard.time
                 )
+            if self._would_refuse and self._who and not told.breaks:
+                self.refusals.decided(opened.client, heard, told.decisions)
         if not heard.request and isinstance(heard.asked, Request):
             self._plant.learn(opened.server, opened.server_port, heard.asked, heard.answer, heard.time)
         return told
 
     def _breaks(self, talk: _Talk, heard: Heard) -> Iterator[Break]:
         opened, mapped, timeout = talk.opened, True, None
+        if heard.request and heard.adu is not None and self._who and heard.fatal is None:
+            without = admission(self._who.get(opened.client))
+            if without is not None:  # the gateway looks no further
+                yield without
+                return
         if heard.adu is not None and self._plant.known:
             place = self._plant.place(opened.server, opened.server_port, heard.adu.unit)
             mapped = place is not None
             timeout = place.asset.timeout_ms if place is not None else None
-        return breaks(heard, talk.dialogue.pairs, mapped=mapped, timeout_ms=timeout)
+        yield from breaks(heard, talk.dialogue.pairs, mapped=mapped, timeout_ms=timeout)
+
+    def _asset(self, talk: _Talk, heard: Heard) -> str | None:
+        if heard.adu is None:
+            return None
+        place = self._plant.place(talk.opened.server, talk.opened.server_port, heard.adu.unit)
+        return place.asset.name if place is not None else None
 
     def _decide(self, judge: Judge, talk: _Talk, heard: Heard) -> list[Decision]:
         assert heard.adu is not None  # noqa: S101  a request has one

@@ -6,16 +6,15 @@ on a good day: certificates fresh, the clock trusted, the plant's mode as config
 does not name is nobody, and nobody is denied without asking.
 """
 
-import ipaddress
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config.settings import PolicySection, Settings
 from gateway.guard.limits import WriteCounts
+from gateway.inspect.named import Who
 from gateway.inspect.plant import Plant, moment
 from gateway.model.decision import Allowed, Decision, Denied, Origin, Reason
-from gateway.model.errors import ConfigError, Fault, PolicyError
+from gateway.model.errors import Fault, PolicyError
 from gateway.model.identity import Authentication, Caller, Identity, Kind, RoleState
 from gateway.model.moment import SECOND
 from gateway.model.operation import MUTATING, Operation
@@ -28,52 +27,6 @@ from gateway.policy.loader import load
 ZONE = "plant"
 "Of callers, where no listener of a configuration says another."
 LISTENER = "inspect"
-FULL_SUBJECT = re.compile(r"spiffe://.+|x509:.+|local:.+|urn:[^:]+:.+")
-ROLE = re.compile(r"[A-Za-z0-9_.-]*")
-
-Who = tuple[str, tuple[str, ...]]
-"Subject and roles."
-
-
-def identities(words: Iterable[str]) -> dict[str, Who]:
-    """What `--as` says: `ip=SUBJECT[:ROLE],…`. Raises ConfigError.
-
-    A subject may hold colons and commas itself. A comma ends it only before `ip=`; a last colon begins a role
-    only if a whole subject stands before it and no `=` or `/` behind. (`urn:a:b` is a subject, `urn:a:b:c` is
-    `urn:a:b` with role c; end with a colon for no role.)
-    """
-    found: dict[str, Who] = {}
-    for word in _split(words):
-        address, equals, who = word.partition("=")
-        if not equals or not _is_address(address) or not who:
-            mend = "write --as 10.0.0.5=spiffe://plant.example/hmi-1:operator"
-            raise ConfigError([Fault("--as", f"{word!r} is not ip=SUBJECT[:ROLE]", mend)])
-        subject, colon, role = who.rpartition(":")
-        if not (colon and FULL_SUBJECT.fullmatch(subject) and ROLE.fullmatch(role)):
-            subject, role = who, ""
-        found[str(ipaddress.ip_address(address))] = subject, (role,) if role else ()
-    return found
-
-
-def _split(words: Iterable[str]) -> list[str]:
-    """At the commas that stand before an address and an equals sign."""
-    parts: list[str] = []
-    for word in words:
-        for part in word.split(","):
-            address, equals, _ = part.partition("=")
-            if (equals and _is_address(address)) or not parts:
-                parts.append(part)
-            else:
-                parts[-1] += f",{part}"
-    return parts
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 class Judge:
@@ -83,8 +36,8 @@ class Judge:
         self, folder: Path, who: dict[str, Who], plant: Plant, settings: Settings | None = None
     ) -> None:
         """Raises PolicyError if the bundle is one that a gateway would not load."""
-        if not folder.is_dir():
-            mend = "name the folder that holds core/ and data/"
+        if not folder.exists():
+            mend = "name the folder that holds core/ and data/, or an archive"
             raise PolicyError([Fault(str(folder), "no such folder", mend)])
         self._plant = plant
         self._who = who
@@ -111,8 +64,11 @@ class Judge:
         self._keep_time(time_ns)
         caller, now = self._caller(source, unit), moment(time_ns)
         subject = caller.identity.subject
-        decisions = []
+        decisions: list[Decision] = []
         for operation in operations:
+            if operation.unreadable is not None:
+                decisions.append(_unasked(f"wire.{operation.unreadable}", "it could not be read"))
+                continue
             asset = operation.asset or ""
             writes = self._writes.count(subject, asset, time_ns) if operation.action in MUTATING else None
             decisions.append(self._decider.decide(caller, operation, now, writes))

@@ -9,12 +9,17 @@ import msgspec
 from gateway.inspect.breakage import Break
 from gateway.inspect.conversation import Summary, Times, means, severity
 from gateway.inspect.inspection import Told
+from gateway.inspect.refusals import Refusals, Stops, stopping
 from gateway.model.decision import Allowed, Decision
 from gateway.model.moment import SECOND
 from gateway.wire.modbus.findings import Severity
 
 ORDER = {each: rank for rank, each in enumerate(reversed(Severity))}
 "The worst first."
+HEADS = {
+    Stops.ALWAYS: "stopped in every stage, observe and monitor too",
+    Stops.ENFORCE: "denied only once the stage is enforce",
+}
 MOST_SHOWN = 50
 "Conversations that people are shown; the worst come first, and the rest is counted."
 
@@ -60,6 +65,7 @@ def _decisions(told: Told, decisions: Sequence[Decision]) -> Iterator[dict[str, 
             "reasons": [reason.code for reason in decision.reasons],
             "kinds": [reason.kind for reason in decision.reasons],
             "grants": list(decision.grants),
+            "stops": next((stops for stops, _ in stopping(decision)), None),
             "question": msgspec.Raw(told.questions[at]) if at < len(told.questions) else None,
         }
 
@@ -68,14 +74,38 @@ def _broken(broken: Break) -> dict[str, Any]:
     return {"what": broken.what, "then": broken.then, "quirk": broken.quirk}
 
 
+def stopped(refusals: Refusals) -> dict[str, Any]:
+    """The last line for programs: everything that would be stopped, grouped."""
+    told = {
+        stops.value: [
+            {
+                **{name: getattr(group, name) for name in group.__struct_fields__ if name != "stops"},
+                "count": seen.count,
+                "first": _moment(seen.first_ns),
+                "last": _moment(seen.last_ns),
+                "frames": seen.frames,
+            }
+            for group, seen in refusals.of(stops)
+        ]
+        for stops in Stops
+    }
+    return {"stream": None, "frame": None, "dir": None, "findings": [], "would_refuse": [], "stopped": told}
+
+
 # for people -----------------------------------------------------------------------------------------------
 
 
 def people(
-    summaries: Sequence[Summary], totals: dict[str, Any], *, judged: bool, would_refuse: bool
+    summaries: Sequence[Summary],
+    totals: dict[str, Any],
+    *,
+    judged: bool,
+    refusals: Refusals | None = None,
 ) -> Iterator[str]:
-    """The whole report, line by line."""
+    """The whole report, line by line; `refusals` where somebody wants to know what would be stopped."""
     yield from _head(summaries, totals)
+    if refusals is not None:
+        yield from _stopped(refusals, judged=judged)
     ranked = sorted(summaries, key=_rank)
     for summary in ranked[:MOST_SHOWN]:
         yield ""
@@ -83,7 +113,7 @@ def people(
         yield from _findings(summary)
         if judged:
             yield from _judged(summary)
-        if would_refuse:
+        if refusals is not None:
             yield from _would_refuse(summary)
         yield from _traffic(summary)
     if len(ranked) > MOST_SHOWN:
@@ -170,6 +200,29 @@ def _traffic(summary: Summary) -> Iterator[str]:
         yield f"  {summary.tls} connections are encrypted: nothing to read"
     if summary.missing or summary.undecoded:
         yield f"  {summary.missing} bytes missing in the capture, {summary.undecoded} bytes not decoded"
+
+
+def _stopped(refusals: Refusals, *, judged: bool) -> Iterator[str]:
+    """What would be stopped, from the first day and later; the reader plugs the gateway in next."""
+    for stops in Stops:
+        groups = refusals.of(stops)
+        total = sum(seen.count for _, seen in groups)
+        if stops is Stops.ENFORCE and not judged:
+            continue
+        yield ""
+        yield f"{HEADS[stops]}: {f'{total} in {len(groups)} groups' if groups else 'nothing'}"
+        for group, seen in groups[:MOST_SHOWN]:
+            about = f"unit {group.unit}" if group.unit is not None else "the connection"
+            asset = f" ({group.asset})" if group.asset else ""
+            yield f"  {group.source} {about}{asset} {group.function}  {group.code}: {group.then}"
+            yield f"    {_times(seen)}, {_moment(seen.first_ns)} to {_moment(seen.last_ns)}"
+        if len(groups) > MOST_SHOWN:
+            yield f"  and {len(groups) - MOST_SHOWN} more groups; --json has them all"
+
+
+def _moment(time_ns: int) -> str:
+    seconds, rest = divmod(time_ns, SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
 
 
 def _times(times: Times) -> str:

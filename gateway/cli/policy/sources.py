@@ -11,7 +11,7 @@ from gateway.author import corpus
 from gateway.author.corpus import Span
 from gateway.author.recorded import Recorded, Seen
 from gateway.config import read as configuration
-from gateway.inspect.judge import identities
+from gateway.inspect.named import identities
 from gateway.model.errors import ConfigError, Fault
 
 SAY_S = 0.5

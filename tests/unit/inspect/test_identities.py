@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.inspect.judge import identities
+from gateway.inspect.named import identities
 from gateway.model.errors import ConfigError
 
 HMI = "spiffe://plant.example/hmi-1"

@@ -32,6 +32,8 @@ from gateway.policy.loader import Policy
 
 BASES = "tests/bases.yaml"
 "Where questions lie that all tables may start from."
+TEST = "test_"
+"How the names of rules that are tests begin, as OPA has it."
 MOST_REMEMBERED = 64
 "Tables kept parsed: a reload after a change of data reads none of them again, and takes 50 ms, not 250."
 
@@ -49,6 +51,8 @@ class Result(Struct, frozen=True, kw_only=True):
     emergency brake, and no test may hold it."""
     missed: bool = False
     "Whether it is denied, although an allow was expected."
+    why: tuple[str, ...] = ()
+    "Of a row that fails: each reason that was not expected, in its rule's own words."
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,7 +89,7 @@ def run(policy: Policy) -> list[Result]:
     results = []
     for module in policy.tests:
         for rule in module.rules:
-            if rule.path[-1].startswith("test_"):
+            if rule.path[-1].startswith(TEST):
                 held = engine.holds(".".join(("data", *rule.path)))
                 results.append(
                     Result(
@@ -168,7 +172,13 @@ def judge(row: Row, decision: Decision, policy: Policy) -> Result:
         detail="; ".join(got),
         obstacle=bool(got) and (allowed or any(reason.kind == "engine" for reason in decision.reasons)),
         missed=case.allow and not allowed,
+        why=_unexpected(decision, case) if got else (),
     )
+
+
+def _unexpected(decision: Decision, case: Case) -> tuple[str, ...]:
+    reasons = {reason for reason in decision.reasons if reason.code not in case.codes}
+    return tuple(sorted(f"{reason.code}: {reason.msg}" for reason in reasons))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -73,20 +73,7 @@ class Serials:
 
     def highest(self) -> Highest:
         """The highest serial that was active. Raises PolicyError where the state file says no such thing."""
-        try:
-            with self._file.open("rb") as file:
-                text = file.read(MOST_BYTES + 1)
-        except FileNotFoundError:
-            return self._of_copies()
-        except OSError as error:
-            raise self._unreadable(f"cannot be read: {error.strerror}") from None
-        try:
-            stated = json.loads(text.decode())
-            if stated.keys() == {"serial", "revision"} and type(stated["serial"]) is int:
-                return Highest(stated["serial"], str(stated["revision"]))
-        except (ValueError, AttributeError, RecursionError):
-            pass
-        raise self._unreadable("says no serial")
+        return self._stated() or self._of_copies()
 
     def keep(self, bundle: Bundle) -> None:
         """Note that this bundle is active. Waits for the disk; OSError where that cannot be."""
@@ -94,10 +81,11 @@ class Serials:
         if release is None:
             return
         try:
-            if release.serial <= self.highest().serial:
-                return
+            stated = self._stated()
         except PolicyError:
             return  # it stays for a person to see
+        if stated is not None and release.serial <= stated.serial:
+            return
         fresh = self._file.with_name(self._file.name + ".new")
         with fresh.open("wb") as file:
             file.write(json.dumps({"serial": release.serial, "revision": bundle.revision}).encode() + b"\n")
@@ -109,6 +97,23 @@ class Serials:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _stated(self) -> Highest | None:
+        """What the state file says; None where there is none."""
+        try:
+            with self._file.open("rb") as file:
+                text = file.read(MOST_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unreadable(f"cannot be read: {error.strerror}") from None
+        try:
+            stated = json.loads(text.decode())
+            if stated.keys() == {"serial", "revision"} and type(stated["serial"]) is int:
+                return Highest(stated["serial"], str(stated["revision"]))
+        except (ValueError, AttributeError, RecursionError):
+            pass
+        raise self._unreadable("says no serial")
 
     def _of_copies(self) -> Highest:
         found = Highest()

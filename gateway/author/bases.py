@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.author.form import Question, complete, fields
 from gateway.author.hours import MINUTE
 from gateway.author.vocabulary import MONDAY, Vocabulary
+from gateway.wire.modbus.functions import name
 
 ULID = "01K00000000000000000000000"
 NOON = MONDAY + 12 * 60 * MINUTE
@@ -116,7 +117,8 @@ def _question(grant: Grant, place: Place, words: Vocabulary) -> Question:
     action, protocol, asset, half = place
     changes = action in ("write", "call")
     about = words.assets.get(asset or "", {})
-    kind = grant.get("operations", (f"{protocol}.{action}",))[0]
+    named = f"modbus.{name(half['fc'])}" if protocol == "modbus" else f"{protocol}.{action}"
+    kind = grant.get("operations", (named,))[0]
     north = protocol in ("https", "mqtt") and not changes
     question: Question = {
         "schema": "dmz.input/1",

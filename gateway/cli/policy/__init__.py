@@ -13,7 +13,7 @@ or the bundle does not load.
 import argparse
 import importlib
 
-COMMANDS = ("check", "test", "explain", "replay", "diff", "build", "verify")
+COMMANDS = ("check", "test", "explain", "replay", "diff", "learn", "build", "verify")
 "Modules of this package, each with `add(below)`."
 
 

@@ -15,8 +15,8 @@ HEADS = {
 }
 
 
-def lines(groups: Groups) -> Iterator[str]:
-    """Group by group; what widens comes first."""
+def lines(groups: Groups, *, recorded: bool = True) -> Iterator[str]:
+    """Group by group; what widens comes first. Where nothing was recorded, moments mean nothing."""
     every = groups.sorted()
     for turn, head in HEADS.items():
         some = [group for group in every if group.turn is turn]
@@ -25,14 +25,14 @@ def lines(groups: Groups) -> Iterator[str]:
         yield ""
         yield f"{head}: {groups.counts[turn]}"
         for group in some[:MOST_SHOWN]:
-            yield from _group(group)
+            yield from _group(group, recorded=recorded)
         if len(some) > MOST_SHOWN:
             yield f"  and {len(some) - MOST_SHOWN} more groups; --json has them all"
         if groups.beyond[turn]:
             yield f"  and {groups.beyond[turn]} operations in no group: too many groups"
 
 
-def _group(group: Group) -> Iterator[str]:
+def _group(group: Group, *, recorded: bool) -> Iterator[str]:
     where = " ".join(filter(None, [group.table, str(group.ranges), ", ".join(sorted(group.others))]))
     tags = f" ({', '.join(sorted(group.tags))})" if group.tags else ""
     yield f"  {group.count} × {group.subject}  {group.kind}  {group.asset or '-'}  {where}{tags}"
@@ -47,7 +47,9 @@ def _group(group: Group) -> Iterator[str]:
             yield f"      {words}: {', '.join(names)}"
     if group.turn is Turn.OBLIGES:
         yield f"      before {_texts(group.before.obligations)}, now {_texts(group.after.obligations)}"
-    if group.first_ns is not None and group.last_ns is not None:
+    if not recorded:
+        yield f"      for example {'; '.join(group.examples)}"
+    elif group.first_ns is not None and group.last_ns is not None:
         yield f"      {_moment(group.first_ns)} … {_moment(group.last_ns)}   {' '.join(group.examples)}"
 
 

@@ -76,7 +76,7 @@ def _say(found: Difference) -> None:
         f"{found.points} points around {found.bases} questions that grants give; {found.allowed} of them are "
         "allowed by either bundle"
     )
-    for line in changes.lines(found.groups):
+    for line in changes.lines(found.groups, recorded=False):
         print(line)
     asked = f"{found.points} points of the grid"
     if found.replay is not None:

@@ -40,6 +40,7 @@ class Live:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.expiries = Expiries()
+        parts.changed = self.people_acted
         self._loading = asyncio.Lock()
         "One reading at a time: a slow one that began earlier must not replace what a later one found."
         self._deciding = asyncio.Lock()
@@ -221,13 +222,12 @@ class Live:
     def facts(self) -> None:
         """Mode, windows, clock and revocation lists, as policy sees them from now on."""
         now = self.parts.now()
-        section = self.parts.settings.gateway
-        active = self.parts.decider.bundle
-        definitions = active.data.get("windows", {}) if active is not None else {}
+        posture = self.parts.people.posture
         facts = Facts(
-            mode=section.mode,
-            freeze=section.freeze,
-            windows=windows_now(definitions, now.wall_ns),
+            mode=posture.mode,
+            freeze=self.parts.settings.gateway.freeze,
+            windows=windows_now(self.parts.windows(), now.wall_ns, posture.windows(now)),
+            break_glass=posture.broken(now),
             crls=tuple(sorted((name, trust.crl_state(now)) for name, trust in self.parts.trust.items())),
             clock=self.parts.clock.state(now),
             trusted=now.trusted,
@@ -235,6 +235,11 @@ class Live:
         if facts != self.parts.decider.facts:
             self.parts.decider.facts = facts
             self.parts.journal.rotate_windows(now)
+
+    def people_acted(self) -> None:
+        """What people set counts at once; windows of the journal hold one stage each, so they end here."""
+        self.facts()
+        self.parts.journal.rotate_windows(self.parts.now())
 
     def warn_of_expiry(self, now: Now) -> None:
         for alarm in self.expiries.alarms(dated(self.parts), now.judge_ns):

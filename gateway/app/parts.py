@@ -3,10 +3,12 @@
 import logging
 import secrets
 import ssl
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from gateway.app.people import People
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
 from gateway.config.settings import Listener, Security, Settings
@@ -80,8 +82,19 @@ class Parts:
         recovery = self.journal.open()
         self.clock = Clock(state, settings.clock, recovery.trusted_ns)
         self.now = self.clock.now
-        self.door = Door(self.decider, self.journal)
         self.trust = {zone.name: ZoneTrust(zone) for zone in settings.zones}
+        self.people = People(
+            settings,
+            folder.sub("state"),
+            trust=self.trust,
+            windows=self.windows,
+            journal=self.journal,
+            ulids=self.ulids,
+            count=self.metrics.count,
+            alarm=self.alarm,
+            now=self.now(),
+        )
+        self.door = Door(self.decider, self.journal, self.people.approvals, self.people.posture)
         self.source = self._source()
         self.me = myself(section.certificate, self.ulids.next(self.now().wall_ns))
         self.values = Values(settings.tags, settings.assets, self.now())
@@ -106,6 +119,15 @@ class Parts:
         )
         self.plan_polls()
         self.api, self.broker = self._api(), self._broker()
+        self.changed: Callable[[], None] = lambda: None
+        "Called when people have changed what policy sees; `live` says what happens then."
+        self.admin = self.people.api(
+            (),
+            door=self.door,
+            clock=self.now,
+            count=self.metrics.count,
+            changed=lambda: self.changed(),
+        )
         self.listeners = self._listeners()
 
     # what several parts need -----------------------------------------------------------------
@@ -161,6 +183,11 @@ class Parts:
                 lines=self.links.lines,
             )
         )
+
+    def windows(self) -> Mapping[str, Mapping[str, Any]]:
+        """`data.windows` of the active bundle."""
+        active = self.decider.bundle
+        return active.data.get("windows", {}) if active is not None else {}
 
     def _units(self, tag: str) -> tuple[float, str] | None:
         """Resolution and unit, so that records say engineering values."""
@@ -229,6 +256,18 @@ class Parts:
                 units={},
             )
             found.append(self._listener(section, self.api.client))
+        admin = self.settings.admin
+        if admin is not None and self.admin is not None:
+            section = Listener(
+                name="admin",
+                host=admin.host,
+                port=admin.port,
+                zone=admin.zone,
+                certificate=admin.certificate,
+                key=admin.key,
+                units={},
+            )
+            found.append(self._listener(section, self.admin.client))
         return found
 
     def _modbus_listener(self, section: Listener) -> TlsListener | PlainListener:

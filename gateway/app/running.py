@@ -76,8 +76,9 @@ class Gateway:
         await parts.journal.start(loop)
         self.live.facts()
         parts.links.start(parts.now)
-        if parts.api is not None:
-            await parts.api.start()
+        for api in (parts.api, parts.admin):
+            if api is not None:
+                await api.start()
         for listener in parts.listeners:
             await listener.start()
         if parts.settings.collector.enabled:
@@ -111,8 +112,10 @@ class Gateway:
             last_first.push_async_callback(parts.journal.stop)
             last_first.push_async_callback(parts.tasks.stop)
             last_first.callback(parts.links.stop)
-            if parts.api is not None:
-                last_first.push_async_callback(parts.api.stop)
+            last_first.callback(parts.people.close)
+            for api in (parts.api, parts.admin):
+                if api is not None:
+                    last_first.push_async_callback(api.stop)
             if parts.broker is not None:
                 last_first.push_async_callback(parts.broker.stop)
             for listener in parts.listeners:
@@ -153,8 +156,9 @@ class Gateway:
         live, parts = self.live, self.parts
         if any(trust.changed() for trust in parts.trust.values()):
             live.load_trust()
-        live.facts()
         now = parts.now()
+        parts.people.sweep(now)
+        live.facts()
         due = now.mono_ns - self._judged_ns > JUDGE_S * SECOND
         for listener in parts.listeners:
             listener.close_idle()

@@ -23,6 +23,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "refused": dict(parts.refused),
         "clock": {"state": parts.clock.state(now), "time": rfc3339(now.wall_ns)},
         "policy": {"revision": parts.decider.revision, **asdict(parts.decider.stats)},
+        "people": parts.people.status(now),
         "trust": [
             {"zone": name, "crl": trust.crl_state(now), "version": trust.version, "error": trust.error}
             for name, trust in parts.trust.items()
@@ -65,6 +66,9 @@ def gauges(parts: Parts) -> dict[str, float]:
         if isinstance(value, bool | int | float):
             gauges[f"policy_{name}"] = value
     now = parts.now()
+    people = parts.people.status(now)
+    for name in ("windows", "break_glass"):
+        gauges[f"people_{name}"] = len(people[name])
     for name, expires_ns in dated(parts):
         gauges[f'expires_in_seconds{{name="{name}"}}'] = (expires_ns - now.judge_ns) / SECOND
     return gauges

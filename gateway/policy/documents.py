@@ -7,20 +7,16 @@ are checked when the bundle is loaded: a grant beyond them never reaches an engi
 import json
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from jsonschema import Draft202012Validator, ValidationError
 
 from gateway import shipped
 from gateway.model.errors import Fault
-from gateway.policy import areas
-from gateway.policy.areas import Excess
+from gateway.policy import grants
 from gateway.policy.bundle import Bundle
-
-WRITING = frozenset({"write", "call"})
-
-Grant = dict[str, Any]
+from gateway.policy.facts import on_request
+from gateway.policy.grants import WRITING
 
 
 @cache
@@ -45,7 +41,7 @@ def faults(bundle: Bundle) -> list[Fault]:
             where = bundle.where(("grants", place, "id"))
             found.append(Fault(where, f"there are two grants {grant['id']}", "give each its own id"))
         seen.add(grant["id"])
-        for path, what, mend in _excess(grant, bundle.data):
+        for path, what, mend in grants.excess(grant, bundle.data):
             found.append(Fault(bundle.where(("grants", place, *path)), f"grant {grant['id']}: {what}", mend))
     return found
 
@@ -62,10 +58,11 @@ def write_granted_assets(bundle: Bundle) -> dict[str, list[str]]:
 
 def doubts(bundle: Bundle) -> Iterator[Fault]:
     """Names in grants and bindings that meet nothing: right in form, and most likely mistyped."""
-    bindings, grants = bundle.data["role_bindings"], bundle.data["grants"]
+    bindings, rights = bundle.data["role_bindings"], bundle.data["grants"]
     bound = {role for roles in bindings.values() for role in roles}
-    granted = {role for grant in grants for role in grant.get("roles", ())}
-    for place, grant in enumerate(grants):
+    granted = {role for grant in rights for role in grant.get("roles", ())}
+    granted |= {grant["approval"]["by"] for grant in rights if "approval" in grant}
+    for place, grant in enumerate(rights):
         for key, known, mend in (
             ("roles", bound, "mend the name, or bind it to somebody in role_bindings"),
             ("subjects", bindings, "mend the name, or list it in role_bindings (`[]` gives no role)"),
@@ -74,6 +71,11 @@ def doubts(bundle: Bundle) -> Iterator[Fault]:
                 if name not in known:
                     what = f"grant {grant['id']}: role_bindings know no {key[:-1]} {name}"
                     yield Fault(bundle.where(("grants", place, key, at)), what, mend)
+        by = grant.get("approval", {}).get("by")
+        if by is not None and by not in bound:
+            what = f"grant {grant['id']}: nobody has the role {by}, so nobody can approve"
+            where = bundle.where(("grants", place, "approval", "by"))
+            yield Fault(where, what, "mend the name, or bind it to somebody in role_bindings")
     for subject, roles in bindings.items():
         for at, role in enumerate(roles):
             if role not in granted:
@@ -92,59 +94,10 @@ def tags_named(bundle: Bundle) -> Iterator[tuple[str, str]]:
         yield tag, bundle.where(("bounds", "limits", tag))
 
 
-def _excess(grant: Grant, data: dict[str, Any]) -> Excess:
-    assets, bounds, windows = data["assets"], data["bounds"], data.get("windows", {})
-    for place, asset in enumerate(grant.get("assets", ())):
-        if asset not in assets:
-            yield ("assets", place), f"{asset} is no asset that policy data knows", "add it to assets"
-    for place, window in enumerate(grant.get("windows", ())):
-        if window not in windows:
-            yield ("windows", place), f"{window} is not defined", "add it to windows"
-    for tag, limit in grant.get("limits", {}).items():
-        yield from _limit(tag, limit, bounds["limits"].get(tag))
-    yield from _nobody(grant)
-    misfit = False
-    for place, area in enumerate(grant.get("modbus", ())):
-        for path, what, mend in areas.misfits(area):
-            misfit = True
-            yield ("modbus", place, *path), what, mend
-    if misfit or not WRITING.intersection(grant["actions"]):
-        return
-    for place, asset in enumerate(grant.get("assets", ())):
-        if assets.get(asset, {}).get("kind") == "safety":
-            yield ("assets", place), f"{asset} is a safety system, which is read only", "remove the write"
-    for place, area in enumerate(grant.get("modbus", ())):
-        for asset in grant.get("assets", ()):
-            for path, what, mend in areas.beyond(area, asset, bounds["writable"]):
-                yield ("modbus", place, *path), what, mend
-
-
-def _nobody(grant: Grant) -> Excess:
-    """Who comes without TLS is nobody on any listener: the grant must say which it means."""
-    kinds = grant.get("subject_kinds", [])
-    if "nobody" in kinds:
-        path = ("subject_kinds", kinds.index("nobody"))
-        if "listeners" not in grant:
-            yield path, "gives nobody the same on every listener", "name the listeners"
-        if "admin" in grant["actions"]:
-            yield path, "lets nobody act on the gateway", "remove admin"
-
-
-def _limit(tag: str, limit: dict[str, int], bound: dict[str, int] | None) -> Excess:
-    path = ("limits", tag)
-    if limit["min"] > limit["max"]:
-        yield path, f"{tag}: min is above max", "swap them"
-    if bound is None:
-        return
-    if limit["min"] < bound["min"] or limit["max"] > bound["max"]:
-        yield path, f"{tag}: beyond bounds.limits", f"stay within {bound['min']} … {bound['max']}"
-    step = bound.get("max_delta")
-    if step is not None and limit.get("max_delta", step + 1) > step:
-        yield path, f"{tag}: max_delta beyond bounds.limits", f"give one of at most {step}"
-
-
 def _windows(bundle: Bundle) -> Iterator[Fault]:
     for name, window in bundle.data.get("windows", {}).items():
+        if on_request(window):
+            continue
         where = bundle.where(("windows", name, "zone"))
         try:
             ZoneInfo(window["zone"])

@@ -4,7 +4,7 @@ Time enters policy as the names of the windows that are open: so a decision can 
 explained, and every engine agrees on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,14 +47,26 @@ class Facts(Struct, frozen=True, kw_only=True):
         return dict(self.break_glass).get(identity.subject)
 
 
-def windows_now(definitions: Mapping[str, Mapping[str, Any]], wall_ns: int) -> tuple[str, ...]:
+def windows_now(
+    definitions: Mapping[str, Mapping[str, Any]], wall_ns: int, open_windows: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Names of the windows (data/windows.yaml) that are open at that time, sorted.
 
     A window that ends before it begins runs past midnight and belongs to the day on which it starts. Times
-    are those that clocks on the wall show in the window's zone, so summer time moves them.
+    are those that clocks on the wall show in the window's zone, so summer time moves them. `open_windows` are
+    those that people have opened: they count only where the definitions still offer them `on_request`.
     """
     moment = datetime.fromtimestamp(wall_ns // SECOND, UTC)
-    return tuple(sorted(name for name, window in definitions.items() if _open(window, moment)))
+    scheduled = {
+        name for name, window in definitions.items() if not on_request(window) and _open(window, moment)
+    }
+    opened = {name for name in open_windows if name in definitions and on_request(definitions[name])}
+    return tuple(sorted(scheduled | opened))
+
+
+def on_request(window: Mapping[str, Any]) -> bool:
+    """Whether people open that window, rather than a schedule."""
+    return window.get("on_request") is True
 
 
 def _open(window: Mapping[str, Any], moment: datetime) -> bool:

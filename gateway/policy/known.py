@@ -11,13 +11,16 @@ from gateway.policy.bundle import OWN, Bundle
 from gateway.policy.functions import ALLOWED, IN_TESTS
 from gateway.policy.module import Call, Module, Path, Rule
 
+OPTIONAL = ("windows", "modes")
+"Documents that core reads and a bundle may lack: undefined there, and what needs them does not hold."
+
 
 class Known:
     """Everything that a reference can mean."""
 
     def __init__(self, modules: list[Module], bundle: Bundle) -> None:
         self.modules = modules
-        self.documents = {*bundle.data, *OWN}
+        self.documents = {*bundle.data, *OWN, *OPTIONAL}
         self.rules: dict[Path, list[tuple[Module, Rule]]] = {}
         for module in modules:
             for rule in module.rules:

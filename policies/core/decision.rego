@@ -15,7 +15,7 @@ import future.keywords.not
 decision := {
 	"schema": "dmz.decision/1",
 	"allow": true,
-	"reasons": {reason("grant.matched", "grant", concat(" ", ["granted by", id])) | some id in data.dmz.grants.matched},
+	"reasons": {granted(data.grants[place]) | some place in data.dmz.grants.used},
 	"obligations": obligations,
 	"grants": data.dmz.grants.matched,
 	"revision": revision,
@@ -24,7 +24,7 @@ decision := {
 } else := {
 	"schema": "dmz.decision/1",
 	"allow": false,
-	"reasons": (((denials("guardrail", data.dmz.guardrails.deny) | base_denials) | site_denials) | grant_denials),
+	"reasons": (((denials("guardrail", forbidden) | base_denials) | site_denials) | grant_denials),
 	"obligations": set(),
 	"grants": data.dmz.grants.matched,
 	"revision": revision,
@@ -33,18 +33,33 @@ decision := {
 default allow := false
 
 allow if {
-	count(data.dmz.grants.fitting) > 0
+	count(data.dmz.grants.used) > 0
 	not denied
 }
 
 denied if {
-	count(data.dmz.guardrails.deny) > 0
+	count(forbidden) > 0
 } else if {
 	some part
 	count(data.base[part].deny) > 0
 } else if {
 	some plant
 	count(data.site[plant].deny) > 0
+}
+
+# METADATA
+# title: What guardrails deny
+# description: Those about OPC UA and about acts on the gateway are asked only where they can say something.
+forbidden contains denial if some denial in data.dmz.guardrails.deny
+
+forbidden contains denial if {
+	input.op.protocol == "opcua"
+	some denial in data.dmz.opcua.deny
+}
+
+forbidden contains denial if {
+	data.dmz.lib.on_gateway
+	some denial in data.dmz.people.deny
 }
 
 default revision := "unstamped"
@@ -64,26 +79,57 @@ site_denials := {denial |
 default grant_denials := set()
 
 grant_denials := denials("default", data.dmz.grants.none) | denials("grant", data.dmz.grants.near) if {
-	count(data.dmz.grants.fitting) == 0
+	count(data.dmz.grants.used) == 0
 }
 
 denials(kind, found) := {reason(denial.code, kind, denial.msg) | some denial in found}
 
 reason(code, kind, msg) := {"code": code, "kind": kind, "msg": msg}
 
+granted(grant) := {"code": "grant.matched", "kind": "grant", "msg": concat(" ", ["granted by", grant.id])} if {
+	not grant.break_glass
+}
+
+granted(grant) := {"code": "grant.break_glass", "kind": "grant", "msg": concat(" ", parts)} if {
+	grant.break_glass
+	parts := ["granted by", grant.id, "because the subject has broken the glass:", input.state.break_glass]
+}
+
 # METADATA
 # title: What the gateway must do if it acts
+# description: |
+#   The obligations of every grant that is used, of base and of site add up. An approval that people have given
+#   is met, and not asked for again.
 obligations contains obligation if {
-	some place in data.dmz.grants.fitting
+	some place in data.dmz.grants.used
 	some obligation in data.grants[place].obligations
+	not met(obligation)
+}
+
+obligations contains object.union({"type": "approval"}, approval) if {
+	some place in data.dmz.grants.used
+	approval := data.grants[place].approval
+	not data.dmz.lib.agreed(approval.by)
+}
+
+obligations contains {"type": "audit"} if {
+	some place in data.dmz.grants.used
+	data.grants[place].break_glass
 }
 
 obligations contains obligation if {
 	some part
 	some obligation in data.base[part].obligation
+	not met(obligation)
 }
 
 obligations contains obligation if {
 	some plant
 	some obligation in data.site[plant].obligation
+	not met(obligation)
+}
+
+met(obligation) if {
+	obligation.type == "approval"
+	data.dmz.lib.agreed(obligation.by)
 }

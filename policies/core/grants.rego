@@ -3,17 +3,48 @@
 # description: |
 #   Rights are data (data/grants.yaml). A grant fits when every one of its conditions holds; a condition that
 #   it does not name does not restrict it, except those that must be named: actions, protocols, who, for an
-#   operation on an asset the asset, for Modbus what is addressed, for a publication the topics.
+#   operation on an asset the asset, for Modbus and OPC UA what is addressed, for a publication the topics, for
+#   a write over HTTPS the tags, for what people do to the gateway the operations.
 package dmz.grants
 
 import future.keywords.not
 
 # METADATA
 # title: Ids of the grants that allow the operation
-matched contains data.grants[place].id if some place in fitting
+matched contains data.grants[place].id if some place in used
 
 # METADATA
 # title: Places in data.grants of the grants that allow the operation
+# description: |
+#   Grants are alternatives, and the mildest way is taken: those that need nothing more, or whose approval is
+#   given; else those for who has broken the glass; else those that wait for an approval. Of the way taken all
+#   grants count, and their obligations add up.
+used := settled if {
+	count(settled) > 0
+} else := shattered if {
+	count(shattered) > 0
+} else := fitting
+
+settled contains place if {
+	some place in fitting
+	grant := data.grants[place]
+	not grant.break_glass
+	approved(grant)
+}
+
+shattered contains place if {
+	some place in fitting
+	data.grants[place].break_glass
+}
+
+approved(grant) if {
+	not grant.approval
+} else if {
+	data.dmz.lib.agreed(grant.approval.by)
+}
+
+# METADATA
+# title: Places in data.grants of the grants whose conditions all hold
 fitting contains place if {
 	grants := data.grants
 	some place in places
@@ -22,7 +53,7 @@ fitting contains place if {
 	input.op.protocol in grant.protocols
 	input.target.asset in object.get(grant, "assets", [null])
 	subject_fits(grant)
-	addresses_fit(grant)
+	target_fits(grant)
 	conditions_fit(grant)
 }
 
@@ -65,14 +96,14 @@ conditions_fit(grant) if {
 	not grant.listeners
 	not grant.modes
 	not grant.windows
-	input.op.action != "publish"
+	not grant.break_glass
 	points_fit(grant)
 } else if {
 	operation_fits(grant)
 	listener_fits(grant)
 	mode_fits(grant)
 	window_fits(grant)
-	topic_fits(grant)
+	break_glass_fits(grant)
 	points_fit(grant)
 }
 
@@ -84,10 +115,12 @@ points_fit(grant) if {
 	limits_fit(grant)
 }
 
+# Acts on the gateway and what is read about them are named, never given by leaving them out.
 operation_fits(grant) if {
-	not grant.operations
-} else if {
 	input.op.kind in grant.operations
+} else if {
+	not grant.operations
+	not data.dmz.lib.on_gateway
 }
 
 listener_fits(grant) if {
@@ -110,11 +143,155 @@ window_fits(grant) if {
 	window in input.time.windows
 }
 
+# METADATA
+# title: Who has broken the glass, a person for themselves and for a time, has the grants that are kept for it
+break_glass_fits(grant) if {
+	not grant.break_glass
+} else if {
+	is_string(input.state.break_glass)
+}
+
+# What must be named of what an operation is about, by protocol.
+target_fits(grant) if {
+	input.op.protocol == "modbus"
+	addresses_fit(grant)
+} else if {
+	input.op.protocol == "opcua"
+	nodes_fit(grant)
+} else if {
+	data.dmz.lib.on_gateway
+	operation_fits(grant)
+	scope_fits(grant)
+	value_fits(grant)
+	minutes_fits(grant)
+} else if {
+	input.op.protocol in {"https", "mqtt"}
+	not data.dmz.lib.on_gateway
+	topic_fits(grant)
+	consumer_fits(grant)
+	format_fits(grant)
+	tags_fit(grant)
+}
+
 addresses_fit(grant) if {
 	some area in grant.modbus
 	area_fits(area)
 } else if {
 	input.op.protocol != "modbus"
+}
+
+nodes_fit(grant) if {
+	some area in grant.opcua
+	service_fits(area)
+	part_of(area)
+	pace_fits(area)
+} else if {
+	input.op.protocol != "opcua"
+}
+
+service_fits(area) if {
+	not area.services
+} else if {
+	input.opcua.service in area.services
+}
+
+# Without nodes and paths an entry gives the services that name no node.
+part_of(area) if {
+	input.op.action == "call"
+	input.opcua.method in area.methods
+	node_fits(area)
+	arguments_fit(area)
+} else if {
+	input.op.action == "browse"
+	not area.methods
+	node_fits(area)
+} else if {
+	input.op.action in {"read", "write", "subscribe"}
+	not area.methods
+	input.opcua.node != null
+	input.opcua.attribute in object.get(area, "attributes", ["Value"])
+	node_fits(area)
+} else if {
+	input.op.action == "subscribe"
+	input.opcua.node == null
+	not area.nodes
+	not area.paths
+	not area.methods
+	input.opcua.service in area.services
+}
+
+# A path leads to a node only as long as nobody changes the address space, so nothing is changed by it.
+node_fits(area) if {
+	input.opcua.node in area.nodes
+} else if {
+	not data.dmz.lib.changes
+	some node in area.nodes
+	begins(input.opcua.node, node, "*")
+} else if {
+	not data.dmz.lib.changes
+	input.opcua.path in area.paths
+} else if {
+	not data.dmz.lib.changes
+	some path in area.paths
+	endswith(path, "/#")
+	begins(input.opcua.path, path, "#")
+}
+
+begins(text, pattern, ending) if {
+	is_string(text)
+	endswith(pattern, ending)
+	startswith(text, substring(pattern, 0, count(pattern) - 1))
+}
+
+# One bound for each argument, in their order.
+arguments_fit(area) if {
+	not area.arguments
+} else if {
+	count(area.arguments) == count(input.opcua.arguments)
+	every place, bound in area.arguments {
+		argument_fits(input.opcua.arguments[place], bound)
+	}
+}
+
+argument_fits(value, bound) if {
+	value in bound.one_of
+} else if {
+	is_number(value)
+	value >= bound.min
+	value <= bound.max
+} else if {
+	bound.any
+}
+
+# How often somebody asks, and how far back.
+pace_fits(area) if {
+	not area.min_interval_ms
+	not area.most_history_s
+} else if {
+	interval_fits(area)
+	history_fits(area)
+}
+
+interval_fits(area) if {
+	not area.min_interval_ms
+} else if {
+	input.op.action != "subscribe"
+} else if {
+	input.opcua.sampling_ms >= area.min_interval_ms
+} else if {
+	not input.opcua.sampling_ms >= 0
+	input.opcua.publishing_ms >= area.min_interval_ms
+}
+
+# Both ends must be given: an open end is the whole history. Null is below every number.
+history_fits(area) if {
+	not area.most_history_s
+} else if {
+	input.opcua.service != "HistoryRead"
+} else if {
+	input.opcua.history_start_ns >= 0
+	input.opcua.history_end_ns >= 0
+	abs(input.opcua.history_end_ns - input.opcua.history_start_ns) <= area.most_history_s * 1000000000
 }
 
 # Null is below every number, so `>= 0` holds for numbers only. The whole range must lie inside one range of the grant: two neighbouring ranges are not one.
@@ -162,13 +339,20 @@ part_fits(area) if {
 	input.modbus.record + input.modbus.count <= records[1] + 1
 }
 
+# Over HTTPS a write names nothing but its tags, so the grant must.
 tags_fit(grant) if {
 	not grant.tags
+	not written_by_name
 } else if {
 	count(input.points) > 0
 	every point in input.points {
 		point.tag in grant.tags
 	}
+}
+
+written_by_name if {
+	input.op.protocol == "https"
+	input.op.action == "write"
 }
 
 # A write with limits must touch tags, and each of them must have its limit: what cannot be judged is not in.
@@ -196,14 +380,52 @@ step_fits(point, limit) if {
 }
 
 topic_fits(grant) if {
+	not grant.topics
 	input.op.action != "publish"
 } else if {
 	input.northbound.topic in grant.topics
 } else if {
 	some topic in grant.topics
 	endswith(topic, "/#")
-	is_string(input.northbound.topic)
-	startswith(input.northbound.topic, substring(topic, 0, count(topic) - 1))
+	begins(input.northbound.topic, topic, "#")
+}
+
+consumer_fits(grant) if {
+	not grant.consumers
+} else if {
+	input.northbound.consumer in grant.consumers
+}
+
+format_fits(grant) if {
+	not grant.formats
+} else if {
+	input.northbound.format in grant.formats
+}
+
+# Null is the whole gateway, which a grant calls `gateway`.
+scope_fits(grant) if {
+	not grant.scopes
+} else if {
+	input.admin.scope in grant.scopes
+} else if {
+	input.admin.scope == null
+	"gateway" in grant.scopes
+}
+
+value_fits(grant) if {
+	not grant.values
+} else if {
+	input.admin.value in grant.values
+}
+
+# What would not end by itself is not for a time, unless it is itself an end or an answer.
+minutes_fits(grant) if {
+	not grant.most_minutes
+} else if {
+	input.op.kind in {"admin.close_window", "admin.end_break_glass", "admin.approve", "admin.refuse"}
+} else if {
+	input.admin.minutes > 0
+	input.admin.minutes <= grant.most_minutes
 }
 
 # METADATA
@@ -247,6 +469,12 @@ near contains {"code": "grant.addresses", "msg": misses(grant, "other addresses 
 	not addresses_fit(grant)
 }
 
+near contains {"code": "grant.nodes", "msg": misses(grant, "other nodes, services, attributes, arguments or spans")} if {
+	some place in candidates
+	grant := data.grants[place]
+	not nodes_fit(grant)
+}
+
 near contains {"code": "grant.tags", "msg": misses(grant, "other tags")} if {
 	some place in candidates
 	grant := data.grants[place]
@@ -263,6 +491,42 @@ near contains {"code": "grant.topic", "msg": misses(grant, "other topics")} if {
 	some place in candidates
 	grant := data.grants[place]
 	not topic_fits(grant)
+}
+
+near contains {"code": "grant.consumer", "msg": misses(grant, "other consumers")} if {
+	some place in candidates
+	grant := data.grants[place]
+	not consumer_fits(grant)
+}
+
+near contains {"code": "grant.format", "msg": misses(grant, "other formats")} if {
+	some place in candidates
+	grant := data.grants[place]
+	not format_fits(grant)
+}
+
+near contains {"code": "grant.scope", "msg": misses(grant, "other listeners, assets or less than the whole gateway")} if {
+	some place in candidates
+	grant := data.grants[place]
+	not scope_fits(grant)
+}
+
+near contains {"code": "grant.value", "msg": misses(grant, "other windows, stages, modes or values")} if {
+	some place in candidates
+	grant := data.grants[place]
+	not value_fits(grant)
+}
+
+near contains {"code": "grant.minutes", "msg": misses(grant, "a shorter time")} if {
+	some place in candidates
+	grant := data.grants[place]
+	not minutes_fits(grant)
+}
+
+near contains {"code": "grant.needs_break_glass", "msg": misses(grant, "who has broken the glass")} if {
+	some place in candidates
+	grant := data.grants[place]
+	not break_glass_fits(grant)
 }
 
 misses(grant, what) := concat(" ", ["grant", grant.id, "is for", what])

@@ -1,6 +1,8 @@
 # METADATA
 # title: Guardrails
-# description: What no grant and no site rule can allow, in any mode.
+# description: |
+#   What no grant and no site rule can allow, in any mode. Those about OPC UA are in dmz.opcua, those about acts
+#   on the gateway in dmz.people.
 package dmz.guardrails
 
 import future.keywords.not
@@ -19,9 +21,31 @@ deny contains {
 }
 
 asset_needed if {
-	input.op.protocol == "modbus"
+	input.op.protocol in {"modbus", "opcua"}
 } else if {
 	input.target.asset != null
+}
+
+# METADATA
+# title: Each way in and out can do only so much
+# description: A broker says nothing of who publishes, so nothing is written over MQTT.
+# custom:
+#   code: guardrail.action
+#   iec62443: SR 7.7
+deny contains {
+	"code": "guardrail.action",
+	"msg": "this cannot be done over this protocol",
+} if {
+	not input.op.action in ways[input.op.protocol]
+}
+
+# The same as WAYS in gateway/policy/grants.py.
+ways := {
+	"modbus": {"read", "write", "call"},
+	"opcua": {"read", "write", "call", "browse", "subscribe"},
+	"https": {"read", "browse", "subscribe", "write", "admin"},
+	"mqtt": {"publish", "subscribe"},
+	"control": {"read", "admin"},
 }
 
 # METADATA
@@ -170,7 +194,7 @@ deny contains {
 
 granted_to_nobody if {
 	input.op.action != "admin"
-	some place in data.dmz.grants.fitting
+	some place in data.dmz.grants.used
 	grant := data.grants[place]
 	"nobody" in grant.subject_kinds
 	input.conn.listener in grant.listeners

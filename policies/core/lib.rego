@@ -13,6 +13,16 @@ changes if input.op.action in {"write", "call"}
 acts if input.op.action in {"write", "call", "admin"}
 
 # METADATA
+# title: The operation is about the gateway itself
+on_gateway if {
+	input.op.action == "admin"
+} else if {
+	input.op.protocol == "control"
+} else if {
+	startswith(input.op.kind, "admin.")
+}
+
+# METADATA
 # title: What policy data says about the asset that the operation names
 # description: Undefined where the operation names none, or one that policy data does not know.
 asset := data.assets[input.target.asset]
@@ -26,7 +36,6 @@ roles contains role if {
 	input.op.protocol == "modbus"
 	input.subject.auth == "mtls"
 	input.subject.role_state == "ok"
-	is_array(input.subject.roles)
 	some role in input.subject.roles
 	role in data.role_bindings[input.subject.id]
 }
@@ -40,6 +49,16 @@ roles contains role if {
 roles contains role if {
 	input.subject.auth == "internal"
 	some role in data.role_bindings[input.subject.id]
+}
+
+# METADATA
+# title: Somebody else who has that role has approved exactly this operation
+# description: Nobody approves what they, or those they act for, want themselves. Roles come from the bindings.
+agreed(role) if {
+	some person in input.state.approval.by
+	person != input.subject.id
+	person != input.subject.on_behalf_of
+	role in data.role_bindings[person]
 }
 
 # METADATA

@@ -177,9 +177,9 @@ FILES: list[tuple[str, str, str, str, str]] = [
     ("a list", "data/x.yaml", "- 1\n", "data/x.yaml:1", "is not a mapping"),
     (
         "data beside Rego",
-        "site/demo/data.yaml",
+        "site/demo/more.yaml",
         "a: 1\n",
-        "site/demo/data.yaml:1",
+        "site/demo/more.yaml:1",
         "does not belong under site/",
     ),
     (

@@ -356,8 +356,10 @@ class Approvals:
         return ended
 
     def _forget(self) -> list[str]:
-        over = [name for name in self._requests if name not in self._deadlines]
-        forgotten = sorted(over)[: max(0, len(over) - MOST_KEPT)]
+        too_many = len(self._requests) - len(self._deadlines) - MOST_KEPT
+        if too_many <= 0:
+            return []
+        forgotten = sorted(name for name in self._requests if name not in self._deadlines)[:too_many]
         for name in forgotten:
             del self._requests[name]
         return forgotten

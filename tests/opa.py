@@ -11,8 +11,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -101,9 +103,10 @@ class OpaProcess:
 class OddOpa:
     """What stands where OPA should, on a unix socket, and answers as a test wants: the injector of faults."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: Path | None = None) -> None:
+        """On that socket, or on one of its own."""
         self._place = tempfile.mkdtemp(prefix="opa-")
-        self.socket = Path(self._place) / "opa.sock"
+        self.socket = socket or Path(self._place) / "opa.sock"
         self.answer: Answer = _unset
         self.asked: list[web.Request] = []
         self.bodies: list[bytes] = []
@@ -141,3 +144,21 @@ async def _unset(_request: web.Request) -> web.StreamResponse:
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@contextmanager
+def odd_opa(socket: Path, answer: Answer) -> Iterator[OddOpa]:
+    """The same in a loop and thread of its own, for tests that block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    odd = OddOpa(socket)
+    odd.answer = answer
+    asyncio.run_coroutine_threadsafe(odd.__aenter__(), loop).result(10)
+    try:
+        yield odd
+    finally:
+        asyncio.run_coroutine_threadsafe(odd.__aexit__(None, None, None), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -6,7 +6,8 @@
     no answer      what changes something is denied; the rest is decided by the embedded engine on the same
                    revision, flagged as such and for a bounded time, and then denied too
 
-What the embedded engine decides meanwhile is kept apart: it never becomes an answer of OPA's.
+What the embedded engine decides meanwhile is kept apart: it never becomes an answer of OPA's. Without a bound
+it decides who may ask the control socket for the status, which is asked most when something is wrong.
 """
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from gateway.model.decision import Approval, Decision, Denied, Origin
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
-from gateway.model.operation import MUTATING, Operation
+from gateway.model.operation import MUTATING, Operation, Protocol
 from gateway.policy.cache import Cache, Projection
 from gateway.policy.crosscheck import CrossCheck
 from gateway.policy.decider import Active, Decider
@@ -88,7 +89,8 @@ class OpaDecider:
         if active is None or operation.unreadable is not None:
             return self._decider.decide(caller, operation, now, writes_60s)
         try:
-            if not remote.reads(now.mono_ns):  # not from the cache either: the time without OPA is over
+            if not remote.reads(now.mono_ns) and operation.protocol is not Protocol.CONTROL:
+                # Not from the cache either: the time without OPA is over.
                 return self._denied(active, None)
             shared = self._decider.shared(active, caller, operation, now)
             if shared is not None or not remote.away:
@@ -143,7 +145,9 @@ class OpaDecider:
         approval: Approval | None = None,
     ) -> Decision:
         """What is decided while OPA is away: reads, by the embedded engine, for as long as that may be."""
-        if operation.action in MUTATING or not self._remote.reads(now.mono_ns):
+        if operation.action in MUTATING or (
+            operation.protocol is not Protocol.CONTROL and not self._remote.reads(now.mono_ns)
+        ):
             return self._denied(active, why)
         self._fallback += 1
         if self._standin is None or self._standin.active is not active:

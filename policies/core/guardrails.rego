@@ -36,16 +36,25 @@ deny contains {
 	"code": "guardrail.action",
 	"msg": "this cannot be done over this protocol",
 } if {
-	not input.op.action in ways[input.op.protocol]
+	not possible(input.op.protocol)
 }
 
 # The same as WAYS in gateway/policy/grants.py.
-ways := {
-	"modbus": {"read", "write", "call"},
-	"opcua": {"read", "write", "call", "browse", "subscribe"},
-	"https": {"read", "browse", "subscribe", "write", "admin"},
-	"mqtt": {"publish", "subscribe"},
-	"control": {"read", "admin"},
+possible(protocol) if {
+	protocol == "modbus"
+	input.op.action in {"read", "write", "call"}
+} else if {
+	protocol == "opcua"
+	input.op.action in {"read", "write", "call", "browse", "subscribe"}
+} else if {
+	protocol == "https"
+	input.op.action in {"read", "browse", "subscribe", "write", "admin"}
+} else if {
+	protocol == "mqtt"
+	input.op.action in {"publish", "subscribe"}
+} else if {
+	protocol == "control"
+	input.op.action in {"read", "admin"}
 }
 
 # METADATA
@@ -174,6 +183,7 @@ identified(auth) if {
 	auth == "none"
 	input.subject.kind == "nobody"
 	input.op.protocol == "modbus"
+	is_string(input.conn.listener)
 	input.subject.id == concat("", ["anonymous:", input.conn.listener])
 }
 

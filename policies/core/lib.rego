@@ -36,6 +36,7 @@ roles contains role if {
 	input.op.protocol == "modbus"
 	input.subject.auth == "mtls"
 	input.subject.role_state == "ok"
+	is_array(input.subject.roles)
 	some role in input.subject.roles
 	role in data.role_bindings[input.subject.id]
 }
@@ -55,6 +56,7 @@ roles contains role if {
 # title: Somebody else who has that role has approved exactly this operation
 # description: Nobody approves what they, or those they act for, want themselves. Roles come from the bindings.
 agreed(role) if {
+	is_array(input.state.approval.by)
 	some person in input.state.approval.by
 	person != input.subject.id
 	person != input.subject.on_behalf_of

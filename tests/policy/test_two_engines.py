@@ -29,7 +29,7 @@ from tests.opa import OpaProcess
 from tests.policy.differing import boundaries, damaged, ordinary
 from tests.policy.questions import NOW, conditioned
 
-MANY = int(os.environ.get("DIFFERENTIAL", "10000" if os.environ.get("CI") == "true" else "3000"))
+MANY = int(os.environ.get("DIFFERENTIAL", "10000" if os.environ.get("CI") == "true" else "2000"))
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "62443"))
 AT_ONCE = 16
 WHOLE_S = 120 + MANY // 100

@@ -16,8 +16,9 @@ import pytest
 
 from gateway.guard.ports import Engine as Port
 from gateway.model.decision import Allowed, Approval, Decision, Denied, Origin
+from gateway.model.identity import Authentication, Kind
 from gateway.model.moment import SECOND, Now
-from gateway.model.operation import Action, Operation
+from gateway.model.operation import Action, Operation, Protocol
 from gateway.model.ulid import Ulids
 from gateway.policy import crosscheck
 from gateway.policy.breaker import FAILURES
@@ -441,3 +442,19 @@ def test_facts_of_the_start_allow_no_write() -> None:
     bench = Bench()
     bench.decider.facts = Facts()
     assert isinstance(bench.ask(write()), Denied)
+
+
+def test_the_status_is_told_however_long_opa_is_away() -> None:
+    bench = Bench()
+    bench.go_away()
+    bench.mono_ns += 2 * WITHOUT_S * SECOND
+    identity = msgspec.structs.replace(
+        HMI.identity, subject="local:root", kind=Kind.LOCAL, auth=Authentication.CONTROL, zone="local"
+    )
+    root = msgspec.structs.replace(HMI, identity=identity, listener="control", zone="local", tls=None)
+    status = Operation(protocol=Protocol.CONTROL, action=Action.READ, kind="control.status")
+    decision = bench.ask(status, root)
+    assert isinstance(decision, Allowed)
+    assert decision.origin is Origin.FALLBACK
+    assert bench.code(msgspec.structs.replace(status, action=Action.ADMIN)) == "engine.unavailable"
+    assert bench.code(read()) == "engine.unavailable"

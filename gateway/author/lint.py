@@ -82,9 +82,9 @@ def _denials(policy: Policy) -> Iterator[Fault]:
 def _undocumented(rule: Speaker) -> tuple[str, str] | None:
     said = rule.annotation
     code = rule.codes[0] if rule.codes else "site.something"
-    form = f"above it: # METADATA, # title: …, # custom: {{code: {code}}}"
+    form = f"write above it: # METADATA, # title: …, # custom: {{code: {code}}}"
     if said is None or not (rule.own or said.document):
-        return "an undocumented denial: no METADATA above it", form
+        return "an undocumented denial: it has no METADATA", form
     if said.broken:
         return f"an undocumented denial: its METADATA {said.broken}", form
     if not said.title:

@@ -14,6 +14,7 @@ import pytest
 
 from gateway.config.settings import MqttSection
 from gateway.identity.contexts import client_context
+from gateway.model.decision import Obligation
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
 from gateway.publish import broker, mqtt
@@ -322,6 +323,43 @@ def test_a_new_revision_that_denies_a_tag_lets_it_expire(
                 return "acme/demo/level" in await place.holds()
 
             await until(back)
+
+    asyncio.run(scenario())
+
+
+def test_what_policy_obliges_to_holds_for_what_the_broker_retains(
+    tmp_path: Path,
+    free_port: Callable[[], int],
+    pki: Pki,
+) -> None:
+    """The value is the same all along; what may be said of it changes, with the facts and with the bundle."""
+
+    async def scenario() -> None:
+        north = North(tag("a", stale_ms=600_000), tag("b", address=1, stale_ms=600_000), clock=clock)
+        async with site(tmp_path, free_port(), pki, north, refresh_s=60.0, expiry_s=90) as here:
+            north.read("a", 47.0)
+            north.read("b", 3.0)
+            await here.published(2)
+
+            async def says(value: float | None, reason: str | None) -> bool:
+                told = (await here.holds())["acme/demo/a"]
+                return (told["v"], told.get("r")) == (value, reason)
+
+            async def changes(value: float | None, reason: str | None) -> None:
+                await until(lambda: says(value, reason))
+
+            north.policy.obliges["plc-1.a"] = (Obligation("mask"),)
+            north.read("a", 47.0)  # the next poll, which brings nothing new
+            await changes(None, "masked")
+            north.policy.obliges["plc-1.a"] = (Obligation("round", (("step", 10),)),)
+            north.policy.revision = "rev-2"  # another bundle, and no poll at all
+            await changes(50.0, None)
+            assert (await here.holds())["acme/demo/b"]["v"] == 3.0
+            count = north.counts["mqtt_published"]
+            north.read("a", 47.0)
+            north.read("b", 3.0)
+            await asyncio.sleep(0.3)
+            assert north.counts["mqtt_published"] == count, "nothing is new, so nothing is said"
 
     asyncio.run(scenario())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.guard.passage import Door
 from gateway.model.asset import Asset, DataType, Span, Table, Tag
-from gateway.model.decision import Allowed, Approval, Decision, Denied, Reason, Waived
+from gateway.model.decision import Allowed, Approval, Decision, Denied, Obligation, Reason, Waived
 from gateway.model.identity import Authentication, Caller, Identity, Kind
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Operation
@@ -52,11 +52,15 @@ def tag(name: str, **changes: Any) -> Tag:
 
 
 class Naming:
-    """A policy: everything is allowed but operations on the tags, or of the kinds, that `denies` names."""
+    """A policy: everything is allowed but operations on the tags, or of the kinds, that `denies` names.
+
+    What is allowed on a tag that `obliges` names comes with those obligations.
+    """
 
     def __init__(self) -> None:
         self.revision = "rev-1"
         self.denies: set[str] = set()
+        self.obliges: dict[str, tuple[Obligation, ...]] = {}
         self.slow = False
         self.stuck = False
         self.asked: list[Operation] = []
@@ -65,7 +69,8 @@ class Naming:
         names = {point.tag for point in operation.points} | {operation.kind}
         if names & self.denies:
             return Denied(revision=self.revision, reasons=(Reason("site.named", "site"),))
-        return Allowed(revision=self.revision, grants=("g",), evaluation="01EVALUATION")
+        owed = tuple([each for name in sorted(names) for each in self.obliges.get(name, ())])
+        return Allowed(revision=self.revision, grants=("g",), evaluation="01EVALUATION", obligations=owed)
 
     def decide(
         self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None

@@ -2,16 +2,20 @@
 
 import json
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.model.errors import PolicyError
+from gateway.policy import archive
 from gateway.policy import bundle as bundles
-from gateway.policy.bundle import digest, line_of, read
+from gateway.policy.bundle import digest, from_members, line_of, read
 from gateway.policy.loader import load
 from gateway.shipped import folder as shipped_folder
 from tests.policy.questions import shipped
+from tests.unit.policy.archives import released
 from tests.unit.policy.bundles import changed, written
 
 
@@ -108,3 +112,106 @@ def test_a_few_lines_of_aliases_are_no_ten_thousand_million_values(tmp_path: Pat
     (tmp_path / "policies" / "data" / "bomb.yaml").write_text("\n".join(lines) + "\n")
     with pytest.raises(PolicyError, match="aliases counted each time"):
         read(tmp_path / "policies")
+
+
+def test_an_archive_is_the_same_bundle_as_its_folder(tmp_path: Path) -> None:
+    bundle = released(7)
+    bundle.write_to(tmp_path / "folder")
+    (tmp_path / "a.tar.gz").write_bytes(archive.pack(bundle.members()))
+    assert read(tmp_path / "folder") == read(tmp_path / "a.tar.gz") == bundle
+    assert read(tmp_path / "a.tar.gz").members() == bundle.members()
+
+
+def test_a_release_is_part_of_the_revision(tmp_path: Path) -> None:
+    assert len({shipped().revision, released(1).revision, released(2).revision}) == 3
+    again = changed(tmp_path, {"release.json": released(2).files["release.json"].decode()})
+    assert again == released(2)
+
+
+def test_a_release_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"release\.json"):
+        changed(tmp_path, {"release.json": "{}"})
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "x/y.rego", ".hidden", "core/.x.rego", "release.json/x", "core"]
+)
+def test_an_archive_holds_nothing_but_a_bundle(name: str) -> None:
+    with pytest.raises(PolicyError, match="is no part of a bundle"):
+        from_members({**shipped().members(), name: b""})
+
+
+def _lie(name: str, key: str, value: object) -> dict[str, bytes]:
+    members = shipped().members()
+    said = json.loads(members[name])
+    said[key] = value
+    return {**members, name: json.dumps(said).encode()}
+
+
+OTHERWISE: dict[str, Callable[[], dict[str, bytes]]] = {
+    "no data": lambda: {name: text for name, text in shipped().members().items() if name != "data.json"},
+    "no manifest": lambda: {name: text for name, text in shipped().members().items() if name != ".manifest"},
+    "other grants": lambda: _lie("data.json", "grants", []),
+    "other index": lambda: _lie("data.json", "grant_index", {"assets": {}, "others": {}}),
+    "other stamp": lambda: _lie("data.json", "bundle", {"revision": "0" * 64}),
+    "more data": lambda: _lie("data.json", "more", 1),
+    "true for 1": lambda: _lie("data.json", "windows", True),
+    "other revision": lambda: _lie(".manifest", "revision", ""),
+    "other roots": lambda: _lie(".manifest", "roots", [""]),
+    "older Rego": lambda: _lie(".manifest", "rego_version", 0),
+    "not JSON": lambda: {**shipped().members(), "data.json": b"{"},
+    "UTF-16": lambda: {
+        **shipped().members(),
+        ".manifest": shipped().members()[".manifest"].decode().encode("utf-16"),
+    },
+    "twice": lambda: {
+        **shipped().members(),
+        "data.json": b'{"a": 1, ' + shipped().members()["data.json"][1:],
+    },
+}
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_what_opa_reads_says_what_the_files_say(what: str) -> None:
+    with pytest.raises(PolicyError, match="is missing, or says something else than the files"):
+        from_members(OTHERWISE[what]())
+
+
+def test_the_form_of_what_opa_reads_is_free() -> None:
+    members = shipped().members()
+    for name in ("data.json", ".manifest"):
+        members[name] = json.dumps(dict(reversed(json.loads(members[name]).items())), indent=2).encode()
+    assert from_members(members) == shipped()
+
+
+def test_data_that_does_not_fit_its_schema_is_left_to_the_loader() -> None:
+    members = {**shipped().members(), "data/grants.yaml": b"grants: [7]\n"}
+    with pytest.raises(PolicyError, match=r"data/grants\.yaml:1"):
+        load(from_members(members))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["data/data.yaml", "data/data.json", "tests/patch.json", "tests/x/plan.json", "data/mysignatures.json"],
+)
+def test_names_that_opa_takes_for_its_own_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PolicyError, match="OPA takes a file of this name for its own"):
+        changed(tmp_path, {name: "{}"})
+
+
+@pytest.mark.parametrize("name", ["MOST_BYTES", "MOST_FILES"])
+def test_an_archive_has_the_bounds_of_a_folder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    files = shipped().files
+    holds = sum(map(len, files.values())) if name == "MOST_BYTES" else len(files)
+    monkeypatch.setattr(bundles, name, holds)
+    from_members(shipped().members())
+    monkeypatch.setattr(bundles, name, holds - 1)
+    with pytest.raises(PolicyError, match="too large"):
+        from_members(shipped().members())
+
+
+def test_a_long_object_is_read_in_time(tmp_path: Path) -> None:
+    rows = ",".join(f'"k{number}": {number}' for number in range(50_000))
+    began = time.process_time()
+    changed(tmp_path, {"data/x.json": f'{{"x": {{{rows}}}}}'})
+    assert time.process_time() - began < 5

@@ -31,7 +31,7 @@ class Spoke(Struct, frozen=True, kw_only=True):
     kind: str
     message: str
     where: str = ""
-    "File and line; empty where no rule of the bundle gives it: the gateway's own."
+    "File and line of each rule that gives the code; empty where none does: it is the gateway's own."
     title: str = ""
     standard: str = ""
 
@@ -154,19 +154,19 @@ def _rank(reason: Reason) -> tuple[int, str]:
 
 
 def _spoke(policy: Policy, reasons: tuple[Reason, ...]) -> tuple[Spoke, ...]:
-    """Each reason with its rule: of several that can give the code, the one whose package is of its kind."""
+    """Each reason with its rule: those that can give the code, in packages of its kind."""
     known = annotations.by_code(policy)
     told = []
     for reason in reasons:
         roots = (reason.kind,) if reason.kind in ("base", "site") else (OF_CORE,)
-        rule = next((each for each in known.get(reason.code, ()) if each.path[0] in roots), None)
-        said = rule.annotation if rule is not None else None
+        rules = [each for each in known.get(reason.code, ()) if each.path[0] in roots]
+        said = rules[0].annotation if rules else None
         told.append(
             Spoke(
                 code=reason.code,
                 kind=reason.kind,
                 message=reason.msg,
-                where=rule.where if rule is not None else "",
+                where=" or ".join(each.where for each in rules),
                 title=said.title if said is not None else "",
                 standard=said.standard if said is not None else "",
             )

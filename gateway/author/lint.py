@@ -72,8 +72,10 @@ def warnings(policy: Policy) -> list[Finding]:
 
 def _denials(policy: Policy) -> Iterator[Fault]:
     """A denial is seen as a code. Its comment is where a reader of records finds what it is for."""
-    for rule in speakers(policy):
-        if rule.path[-1] == "deny":
+    rules = [rule for rule in speakers(policy) if rule.path[-1] == "deny"]
+    said = {(rule.path, rule.annotation.code) for rule in rules if rule.own and rule.annotation is not None}
+    for rule in rules:
+        if rule.own or not all((rule.path, code) in said for code in rule.codes):
             wrong = _undocumented(rule)
             if wrong is not None:
                 yield Fault(rule.where, *wrong)

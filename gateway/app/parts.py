@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from gateway.app.deciding import Deciding
 from gateway.app.people import People
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
@@ -22,10 +23,6 @@ from gateway.model.ulid import Ulids
 from gateway.ops.folder import DataFolder
 from gateway.ops.metrics import Metrics
 from gateway.ops.myself import myself
-from gateway.policy.decider import Decider
-from gateway.policy.serials import Serials
-from gateway.policy.service import Service
-from gateway.policy.source import Admission, Disk, Source
 from gateway.publish.broker import Broker
 from gateway.publish.collector import Collector
 from gateway.publish.https import Api
@@ -66,7 +63,15 @@ class Parts:
         section = settings.gateway
         state = folder.sub("state") / "clock"
         self.clock = Clock(state, settings.clock)
-        self.decider = Decider(self.ulids, settings.policy, self.alarm)
+        self.deciding = Deciding(
+            settings,
+            folder,
+            ulids=self.ulids,
+            random=self.random,
+            clock=lambda: self.clock.now(),
+            told=self._engine_told,
+        )
+        self.decider, self.source = self.deciding.decider, self.deciding.source
         self.journal = Journal(
             folder.sub("journal"),
             origin=settings.audit.origin,
@@ -94,8 +99,7 @@ class Parts:
             alarm=self.alarm,
             now=self.now(),
         )
-        self.door = Door(self.decider, self.journal, self.people.approvals, self.people.posture)
-        self.source = self._source()
+        self.door = Door(self.deciding.engine, self.journal, self.people.approvals, self.people.posture)
         self.me = myself(section.certificate, self.ulids.next(self.now().wall_ns))
         self.values = Values(settings.tags, settings.assets, self.now())
         self.read_back = ReadBack(
@@ -143,6 +147,11 @@ class Parts:
         if known is not None:
             self.journal.event(RecordKind.FINDING, {"alarm": code, **known}, self.now(), source="internal")
 
+    def _engine_told(self, code: str, known: dict[str, Any]) -> None:
+        """Something about engines: they differ, or OPA went or came back. No window holds two engines."""
+        self.alarm(code, known)
+        self.journal.rotate_windows(self.now())
+
     def ready(self) -> dict[str, bool]:
         """What must hold before the gateway is of use."""
         return {
@@ -152,25 +161,6 @@ class Parts:
         }
 
     # building ---------------------------------------------------------------------------------
-
-    def _source(self) -> Source:
-        policy, own = self.settings.policy, self.settings.gateway
-        state, service = self.folder.sub("state"), policy.service
-        admission = Admission(policy.signing, Serials(state / "policy", self.folder.sub("bundles")))
-        if service is None:
-            return Disk(policy.bundle or Path(), admission)
-
-        def context() -> ssl.SSLContext:
-            shown = service.certificate or own.certificate, service.key or own.key
-            return client_context(service.anchors, *shown)
-
-        return Service(
-            service,
-            context=context,
-            kept=state / "fetched.tar.gz",
-            admission=admission,
-            random=self.random,
-        )
 
     def _link(self, asset: Asset) -> PlantLink:
         return self.links.add(

@@ -46,7 +46,7 @@ class Gateway:
         self.watches = watches
         self.live = Live(parts)
         self._judged_ns = parts.now().mono_ns
-        self.live.first_policy()
+        self.live.policies.first()
         self.control = ControlSocket(
             parts.folder.control,
             door=parts.door,
@@ -76,6 +76,7 @@ class Gateway:
         await parts.journal.start(loop)
         self.live.facts()
         parts.links.start(parts.now)
+        await parts.deciding.start(parts.tasks)
         for api in (parts.api, parts.admin):
             if api is not None:
                 await api.start()
@@ -88,8 +89,9 @@ class Gateway:
         await self.control.start()
         service = parts.source
         if isinstance(service, Service):
-            asking = self._again("asking for the bundle", lambda: self.live.follow(service))
+            asking = self._again("asking for the bundle", lambda: self.live.policies.follow(service))
             parts.tasks.start(asking, "bundle service")
+        parts.tasks.start(self.live.policies.prime(), "workshop")
         parts.tasks.start(self._every("watching people", self._look_at_people), "watch people")
         parts.tasks.start(self._every("watching files", self._look_at_files), "watch files")
         gc.collect()
@@ -113,6 +115,7 @@ class Gateway:
             last_first.push_async_callback(parts.tasks.stop)
             last_first.callback(parts.links.stop)
             last_first.callback(parts.people.close)
+            last_first.push_async_callback(parts.deciding.stop)
             for api in (parts.api, parts.admin):
                 if api is not None:
                     last_first.push_async_callback(api.stop)
@@ -171,7 +174,7 @@ class Gateway:
         """Policy, our own certificates, tags; and the time last known good is kept."""
         live, watches = self.live, self.watches
         if watches.policy.settled():
-            await live.load_policy()
+            await live.policies.load()
         if watches.certificates.settled():
             await live.load_certificates()
         if watches.tags.settled():
@@ -193,7 +196,8 @@ class Watches:
 def _own_files(settings: Settings) -> list[Path]:
     """Certificates and keys that the gateway shows."""
     north = settings.north
-    shown = [settings.gateway, *settings.listeners, *(each for each in (north.https, north.mqtt) if each)]
+    others = (north.https, north.mqtt, settings.admin, settings.policy.opa)
+    shown = [settings.gateway, *settings.listeners, *(each for each in others if each)]
     files = [file for each in shown for file in (each.certificate, each.key) if file is not None]
     return [*files, north.mqtt.anchors] if north.mqtt is not None else files
 

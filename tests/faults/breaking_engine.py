@@ -59,7 +59,7 @@ BREAKS: dict[str, Callable[[str], Any]] = {
     ),
     "other-revision": lambda answer: _changed(answer, revision="0" * 64),
     "no-revision": lambda answer: _changed(answer, revision=""),
-    "unknown-obligation": lambda answer: _changed(answer, obligations=[{"type": "approval", "by": "shift"}]),
+    "unknown-obligation": lambda answer: _changed(answer, obligations=[{"type": "levitate", "by": "shift"}]),
     "nameless-obligation": lambda answer: _changed(answer, obligations=[{"n": 1}]),
     "odd-rate": lambda answer: _changed(answer, obligations=[{"type": "rate", "n": "many", "per_s": 1}]),
     "odd-expiry": lambda answer: _changed(answer, obligations=[{"type": "expire"}]),

@@ -89,14 +89,14 @@ def test_a_real_policy_that_answers_for_another_revision_is_refused_and_never_as
 
 
 def test_a_real_policy_with_an_obligation_that_nobody_knows_denies(tmp_path: Path) -> None:
-    """The engine as it ships: a site rule obliges us to an approval, which we cannot carry out."""
+    """The engine as it ships: a site rule obliges us to what we cannot carry out."""
     with Site(tmp_path) as site:
         assert site.plant is not None
         shutil.rmtree(site.policies / "tests")  # They expect other obligations, and would refuse it.
         rules = site.policies / "site" / "demo" / "site.rego"
         rules.write_text(
             rules.read_text()
-            + '\nobligation contains {"type": "approval", "by": "shift"} if data.dmz.lib.changes\n'
+            + '\nobligation contains {"type": "levitate", "by": "shift"} if data.dmz.lib.changes\n'
         )
         site.run()
         hmi = site.client("hmi-1")

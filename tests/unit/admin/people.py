@@ -83,7 +83,7 @@ def issued(pki: Pki, profile: str, zone: str, name: str, role: str | None = None
 class Site:
     """Approvals and posture over one store, as after a start; `restart` is another start."""
 
-    def __init__(self, pki: Pki, folder: Path, *, most_pending: int = 100) -> None:
+    def __init__(self, pki: Pki, folder: Path, *, most_pending: int = 100, seed: int = 1) -> None:
         self.pki = pki
         self.clock = Moment()
         self.clock.ns = int(pki.now.timestamp()) * SECOND
@@ -97,7 +97,7 @@ class Site:
         self.windows = WINDOWS
         self.stages: dict[str, Stage | None] = {"listener:modbus": Stage.OBSERVE, "asset:plc-1": None}
         self.mode = "run"
-        self.seed = 1
+        self.seed = seed
         self.hmi_certificate = issued(pki, "modbus-client", "plant", "admin-hmi", "operator")
         self.hmi = self.caller(self.hmi_certificate, "plant", "modbus")
         self.ann = issued(pki, "person", "it", "admin-ann")

@@ -38,6 +38,9 @@ allow if {
 }
 
 denied if {
+	count(data.dmz.guardrails.deny) > 0
+} else if {
+	input.op.protocol != "modbus"
 	count(forbidden) > 0
 } else if {
 	some part
@@ -106,15 +109,17 @@ obligations contains obligation if {
 	not met(obligation)
 }
 
+obligations contains {"type": "audit"} if {
+	data.dmz.grants.special
+	some place in data.dmz.grants.used
+	data.grants[place].break_glass
+}
+
 obligations contains object.union({"type": "approval"}, approval) if {
+	data.dmz.grants.special
 	some place in data.dmz.grants.used
 	approval := data.grants[place].approval
 	not data.dmz.lib.agreed(approval.by)
-}
-
-obligations contains {"type": "audit"} if {
-	some place in data.dmz.grants.used
-	data.grants[place].break_glass
 }
 
 obligations contains obligation if {

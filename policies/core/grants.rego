@@ -16,36 +16,22 @@ matched contains data.grants[place].id if some place in used
 # METADATA
 # title: Places in data.grants of the grants that allow the operation
 # description: |
-#   Grants are alternatives, and the mildest way is taken: those that need nothing more, or whose approval is
-#   given; else those for who has broken the glass; else those that wait for an approval. Of the way taken all
-#   grants count, and their obligations add up.
-used := settled if {
-	count(settled) > 0
+#   Grants are alternatives, and the mildest way is taken: grants that need nothing more; else those whose
+#   approval is given; else those for who has broken the glass; else those that wait for an approval. Of the
+#   way that is taken all grants count, and their obligations add up.
+used := plain if {
+	not special
+} else := approved if {
+	count(approved) > 0
 } else := shattered if {
 	count(shattered) > 0
-} else := fitting
-
-settled contains place if {
-	some place in fitting
-	grant := data.grants[place]
-	not grant.break_glass
-	approved(grant)
-}
-
-shattered contains place if {
-	some place in fitting
-	data.grants[place].break_glass
-}
-
-approved(grant) if {
-	not grant.approval
-} else if {
-	data.dmz.lib.agreed(grant.approval.by)
-}
+} else := waiting
 
 # METADATA
-# title: Places in data.grants of the grants whose conditions all hold
-fitting contains place if {
+# title: No grant allows it without an approval or a broken glass
+special if count(plain) == 0
+
+plain contains place if {
 	grants := data.grants
 	some place in places
 	grant := grants[place]
@@ -53,6 +39,30 @@ fitting contains place if {
 	input.op.protocol in grant.protocols
 	input.target.asset in object.get(grant, "assets", [null])
 	subject_fits(grant)
+	target_fits(grant)
+	conditions_fit(grant)
+	not grant.break_glass
+	not grant.approval
+}
+
+approved contains place if {
+	some place in waiting
+	data.dmz.lib.agreed(data.grants[place].approval.by)
+}
+
+shattered contains place if {
+	some place in candidates
+	grant := data.grants[place]
+	grant.break_glass
+	break_glass_fits(grant)
+	target_fits(grant)
+	conditions_fit(grant)
+}
+
+waiting contains place if {
+	some place in candidates
+	grant := data.grants[place]
+	grant.approval
 	target_fits(grant)
 	conditions_fit(grant)
 }
@@ -96,14 +106,12 @@ conditions_fit(grant) if {
 	not grant.listeners
 	not grant.modes
 	not grant.windows
-	not grant.break_glass
 	points_fit(grant)
 } else if {
 	operation_fits(grant)
 	listener_fits(grant)
 	mode_fits(grant)
 	window_fits(grant)
-	break_glass_fits(grant)
 	points_fit(grant)
 }
 
@@ -151,10 +159,10 @@ break_glass_fits(grant) if {
 	is_string(input.state.break_glass)
 }
 
-# What must be named of what an operation is about, by protocol.
+# What must be named of what an operation is about, by protocol. An area fits Modbus only, and is the common case.
 target_fits(grant) if {
-	input.op.protocol == "modbus"
-	addresses_fit(grant)
+	some area in grant.modbus
+	area_fits(area)
 } else if {
 	input.op.protocol == "opcua"
 	nodes_fit(grant)

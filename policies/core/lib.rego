@@ -15,10 +15,12 @@ acts if input.op.action in {"write", "call", "admin"}
 # METADATA
 # title: The operation is about the gateway itself
 on_gateway if {
-	input.op.action == "admin"
-} else if {
 	input.op.protocol == "control"
 } else if {
+	input.op.protocol == "https"
+	input.op.action == "admin"
+} else if {
+	input.op.protocol == "https"
 	startswith(input.op.kind, "admin.")
 }
 

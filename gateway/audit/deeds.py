@@ -19,7 +19,20 @@ DONE = {
     "publish": "published",
     "admin": "administered",
 }
-COMMANDS = {"control.reload": "reload of the gateway"}
+COMMANDS = {
+    "control.reload": "reload of the gateway",
+    "admin.approve": "approval",
+    "admin.refuse": "refusal of an approval",
+    "admin.open_window": "opening of a window",
+    "admin.close_window": "closing of a window",
+    "admin.break_glass": "breaking of the glass",
+    "admin.end_break_glass": "end of a broken glass",
+    "admin.set_stage": "another stage",
+    "admin.set_mode": "another mode",
+    "admin.activate": "activation of a bundle",
+    "admin.confirm": "confirmation of a bundle",
+    "admin.rollback": "return to an older bundle",
+}
 "Operations whose kind is not what a person calls them."
 MOST_TAGS = 5
 "Tags of a window that are named on its line."
@@ -62,6 +75,8 @@ def _counted(action: str, entries: list[Told], asset: Any) -> str:
     times = many(sum(entry.get("asked", 0) for entry in entries), "time")
     failed = sum(entry.get("failed", 0) for entry in entries)
     times += f" ({failed} without an answer)" if failed else ""
+    would = sum(entry.get("asked", 0) for entry in entries if entry.get("decision") == "would_deny")
+    times += f" ({would} would be denied once enforced)" if would else ""
     kinds = ", ".join(sorted({_called(entry.get("kind")) for entry in entries}))
     if not asset:
         return f"asked for {named or kinds} {times}"
@@ -76,17 +91,35 @@ def _is_plain(what: Told) -> bool:
 def _thing(record: Told) -> str:
     """What was asked for, where no asset or no operation is known."""
     what = record.get("what") or {}
-    modbus, north = (what.get(name) or {} for name in ("modbus", "north"))
+    modbus, north, admin = (what.get(name) or {} for name in ("modbus", "north", "admin"))
     named = _called(what.get("kind"))
     on = f" on {what['asset']}" if what.get("asset") else ""
     if modbus:
         return f"{named} (unit {modbus.get('unit')}){on}"
+    if admin:
+        return named + _aims(admin)
     tags = ", ".join(_tags(what.get("points")))
     if not tags:
         reasons = (record.get("why") or {}).get("reasons") or ()
         tags = next((r.get("msg", "") for r in reasons if r.get("code") == "wire.unknown_tag"), "")
     topic = f" to {north['topic']}" if north.get("topic") else ""
     return named + (f" {tags}" if tags else "") + topic + on
+
+
+def _aims(admin: Told) -> str:
+    """What a person's act is about: `: enforce on asset:plc-1 for 30 minutes (request 01J…)`."""
+    parts = []
+    if admin.get("value"):
+        parts.append(f": {admin['value']}")
+    if admin.get("scope"):
+        parts.append(f" on {admin['scope']}")
+    if admin.get("subject"):
+        parts.append(f" for {admin['subject']}")
+    if admin.get("minutes"):
+        parts.append(f" for {many(admin['minutes'], 'minute')}")
+    if admin.get("request"):
+        parts.append(f" (request {admin['request']})")
+    return "".join(parts)
 
 
 def _called(kind: Any) -> str:
@@ -115,6 +148,11 @@ def _object(what: Told) -> str:
             f"…{start + count - 1}" if start is not None and count and count > 1 else ""
         )
         return f"{place if table else _called(what.get('kind'))}" + (f" = {values}" if values else "")
+    opcua = what.get("opcua")
+    if isinstance(opcua, dict):
+        node = opcua.get("method") or opcua.get("path") or opcua.get("node")
+        value = "" if opcua.get("value") is None else f" = {opcua['value']}"
+        return f"{node or _called(what.get('kind'))}{value}"
     return _called(what.get("kind"))
 
 

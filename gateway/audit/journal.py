@@ -23,7 +23,7 @@ from gateway.audit.opening import GAP, GAP_BYTES, Recovery, open_log
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk, Storage
 from gateway.audit.windows import Windows
-from gateway.model.decision import Denied, Passed, Waived
+from gateway.model.decision import Allowed, Denied, Origin, Passed, Waived
 from gateway.model.errors import JournalError
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
@@ -209,9 +209,13 @@ class Journal:
     def read(
         self, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> Accepted | Gap | NotRecorded:
-        """Count an allowed read into its window. The short way is two dictionary look-ups."""
+        """Count an allowed read into its window. The short way is two dictionary look-ups.
+
+        It finds an entry by caller and operation, whatever was decided: so only what is plainly allowed goes
+        it. What a stage waived, or the other engine decided, is looked up with its decision.
+        """
         entries = self._hot.get(caller)
-        if entries is not None:
+        if entries is not None and type(decision) is Allowed and decision.origin is not Origin.FALLBACK:
             entry = entries.get(id(operation))
             if entry is not None:
                 entry.asked += 1

@@ -34,7 +34,9 @@ def line(index: int, record: Told, came: str | None = None) -> str:
 def sentence(records: Sequence[Told]) -> str:
     """What a record and its completions say, for a person."""
     lead = next((r for r in records if r["kind"] in ("intent", "denial")), records[0])
-    ended = next((r for r in records if r["kind"] == "outcome"), None)
+    outcomes = [r for r in records if r["kind"] == "outcome"]
+    ended = next((r for r in outcomes if "readback" not in (r.get("result") or {})), None)
+    again = next((r["result"]["readback"] for r in outcomes if "readback" in (r.get("result") or {})), None)
     result = (ended or {}).get("result") or {}
     told = f"{moment(lead['wall_ns'])}: {_brief(lead, words(result) if ended else None, full=True)}."
     if ended is not None:
@@ -45,9 +47,22 @@ def sentence(records: Sequence[Told]) -> str:
         told += f" {text}" + (f" ({rest})" if rest else "")
     elif lead["kind"] == "intent":
         told += " No outcome is recorded (yet)."
+    if isinstance(again, dict):
+        told += f" {_read_back(again)}"
     if lead.get("clock") == "untrusted":
         told += " The wall clock was not trusted then."
     return told
+
+
+def _read_back(again: Told) -> str:
+    """What was there when the gateway looked."""
+    if again.get("matches") is None:
+        return f"Whether it is there is not known: it could not be read back ({again.get('why')})."
+    points = again.get("points") or ()
+    there = ", ".join(f"{p.get('tag')} = {p.get('q_read')} of {p.get('q_written')} quanta" for p in points)
+    if again["matches"]:
+        return f"Read back, it is there ({there})."
+    return f"Read back, it is NOT there: {there}."
 
 
 def details(record: Told) -> list[str]:
@@ -73,7 +88,11 @@ def _brief(record: Told, came: str | None, *, full: bool = False) -> str:
         case "intent":
             return f"{_who(by, full=full)} {deed(record, came)}, {_rule(record, full=full)}"
         case "denial":
-            return f"{_who(by, full=full)} was refused: {wish(record)}, {_rule(record, full=full)}"
+            would = (record.get("why") or {}).get("decision") == "would_deny"
+            refused = "would be refused once enforced" if would else "was refused"
+            return f"{_who(by, full=full)} {refused}: {wish(record)}, {_rule(record, full=full)}"
+        case "outcome" if isinstance((record.get("result") or {}).get("readback"), dict):
+            return f"read back of {record.get('about')}: {_read_back(record['result']['readback'])}"
         case "outcome":
             return f"outcome of {record.get('about')}: {words(record.get('result') or {})}"
         case "window":
@@ -124,13 +143,24 @@ def _who(by: Told, *, full: bool = False) -> str:
 
 def _rule(record: Told, *, full: bool) -> str:
     why = record.get("why") or {}
-    told = _allowed(why) if why.get("decision") == "allow" else _denied(why)
+    match why.get("decision"):
+        case "allow":
+            told = _allowed(why)
+        case "would_deny":
+            told = f"let through by stage {why.get('stage')}, else {_denied(why)}"
+        case _:
+            told = _denied(why)
+    told += ", decided by the embedded engine (OPA was away)" if why.get("origin") == "fallback" else ""
     return told + (f" under revision {str(why.get('revision'))[:12]}" if full else "")
 
 
 def _allowed(why: Told) -> str:
     reasons = dict.fromkeys(reason.get("code", "") for reason in why.get("reasons") or ())
-    return f"allowed by {', '.join(why.get('grants') or reasons) or 'policy'}"
+    told = f"allowed by {', '.join(why.get('grants') or reasons) or 'policy'}"
+    approval = why.get("approval")
+    if isinstance(approval, dict):
+        told += f" and approved by {', '.join(approval.get('by') or ())} (request {approval.get('id')})"
+    return told
 
 
 def _denied(why: Told) -> str:

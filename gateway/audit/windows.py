@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.audit import carry
 from gateway.audit.entry import Writer, who, word
-from gateway.model.decision import Origin, Passed, Waived
+from gateway.model.decision import Allowed, Origin, Passed, Waived
 from gateway.model.identity import Caller, Identity
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Operation
@@ -138,7 +138,7 @@ class Group:
         self.key = key
         self.callers: deque[Caller] = deque()
         self.hot: dict[int, Entry] = {}
-        "Identity of an operation object (held by its entry) -> entry."
+        "Identity of an operation object (held by its entry) -> entry of what is plainly allowed."
         self.windows: dict[str, Window] = {}
 
 
@@ -241,7 +241,8 @@ class Windows:
             entry = self._add(window, caller, operation, decision, now)
             window.entries[place] = entry
         self._name_connection(entry.window, caller)
-        if len(entry.keep) < MOST_ALIASES:
+        plain = isinstance(decision, Allowed) and decision.origin is not Origin.FALLBACK
+        if plain and len(entry.keep) < MOST_ALIASES:
             entry.keep.append(operation)
             group.hot[id(operation)] = entry
         return entry

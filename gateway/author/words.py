@@ -107,7 +107,7 @@ def _place(question: Question) -> str:
 def window(name: str, windows: dict[str, Any]) -> str:
     """`working-hours (mon-fri …)`: a named time, where policy data defines it."""
     said = windows.get(name)
-    if said is None:
-        return name
+    if said is None or "days" not in said:
+        return f"{name} (opened on request)" if said is not None else name
     days = ", ".join(said["days"])
     return f"{name} ({days} {said['from']}-{said['to']} {said['zone']})"

@@ -20,10 +20,12 @@ from gateway.model.asset import Asset
 from gateway.model.errors import Fault, IdentityError, JournalError, PolicyError
 from gateway.model.moment import Now
 from gateway.ops.myself import ROLE, myself
-from gateway.policy import bundle as bundles
 from gateway.policy.bundle import Bundle
 from gateway.policy.decider import prepare
 from gateway.policy.documents import doubts, tags_named, write_granted_assets
+from gateway.policy.serials import Serials
+from gateway.policy.signature import public_keys
+from gateway.policy.source import Admission, Disk
 
 SAFETY = "safety"
 "The kind of asset that nobody writes to through a gateway, whatever a grant says."
@@ -129,11 +131,14 @@ class _Look:
 
     def policy(self) -> Iterator[Finding]:
         """The bundle can be activated, knows the assets, and lets nobody write to a safety system."""
-        if self.settings.policy.bundle is None:
-            return  # a service has it; whether it is good shows when it comes
-        name = self.settings.policy.bundle.name
+        section, data = self.settings.policy, self.settings.gateway.data
+        if section.bundle is None:
+            yield from self._service()
+            return  # whether what it has is good shows when it comes
+        name = section.bundle.name
+        admission = Admission(section.signing, Serials(data / "state" / "policy", data / "bundles"))
         try:
-            bundle = bundles.read(self.settings.policy.bundle)
+            bundle = Disk(section.bundle, admission).stored(self.now).bundle
             warnings = prepare(bundle).warnings
         except PolicyError as error:
             for fault in error.faults:
@@ -155,6 +160,21 @@ class _Look:
             elif (kind := known[asset.name].get("kind")) != asset.kind:
                 what = f"{asset.name} is of kind {asset.kind} here and {kind} in {name}/data"
                 yield Doubt(Fault(where, what, "say the same in both"))
+
+    def _service(self) -> Iterator[Finding]:
+        """The bundle service can be called, and what it gives can be verified."""
+        section, own = self.settings.policy, self.settings.gateway
+        service = section.service
+        try:
+            if service is not None:
+                shown = service.certificate or own.certificate, service.key or own.key
+                client_context(service.anchors, *shown)
+            if section.signing is not None:
+                public_keys(section.signing.keys)
+        except IdentityError as error:
+            yield Fatal(Fault(self.where(("policy", "service")), str(error), ""))
+        except PolicyError as error:
+            yield from map(Fatal, error.faults)
 
     @property
     def _bundle(self) -> str:

@@ -216,3 +216,26 @@ def test_a_folder_is_no_signed_bundle(tmp_path: Path) -> None:
         until("it is refused", site.refusals)
         assert site.revision() == ""
         assert "a folder carries no signature" in site.refusals()[-1]
+
+
+def test_check_says_beforehand_what_a_gateway_would_refuse(tmp_path: Path) -> None:
+    with Signed(tmp_path) as site:
+        assert _checked(site) == (0, "")
+        site.put(site.other.archive(site.bundle(SERIAL)))
+        code, said = _checked(site)
+        assert code == 2
+        assert "the signature does not hold" in said
+        config = site.config.read_text()
+        site.config.write_text(config.replace("dmz.tar.gz", "policies"))
+        assert "a folder carries no signature" in _checked(site)[1]
+        service = "service: {url: 'https://127.0.0.1:9/a', anchors: pki/it/anchors.pem}"
+        site.config.write_text(config.replace("bundle: dmz.tar.gz", service))
+        assert _checked(site) == (0, "")
+        site.signer.public.write_text("none")
+        assert "is no public key in PEM" in _checked(site)[1]
+
+
+def _checked(site: Signed) -> tuple[int, str]:
+    """The code of `check`, and its faults."""
+    done = site.cli("check", "-c", str(site.config), "--json")
+    return done.returncode, json.dumps(json.loads(done.stdout)["faults"]).strip("[]")

@@ -133,7 +133,10 @@ class Approvals:
         "Digest -> id of the request about it that is open, or refused and still standing."
         self._deadlines: dict[str, int] = {}
         "Id -> monotonic time at which it is over, so that no jump of the wall clock makes it live longer."
+        damaged = store.damaged
         adopted = [self._adopt(request, now) for request in store.read(KIND, Request).values()]
+        if store.damaged != damaged:
+            alarm("admin.store_damaged", {"why": store.damaged})
         if not all(adopted):
             alarm("admin.forged_approval", {"requests": adopted.count(False)})
 

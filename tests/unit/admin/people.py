@@ -109,6 +109,16 @@ class Site:
         self.seed += 1 << 40
         self.store = Store(self.file)
         now = self.clock()
+        self.posture = Posture(
+            self.store,
+            mode=self.mode,
+            stages=self.stages,
+            windows=lambda: self.windows,
+            journal=self.journal,
+            ulids=Ulids(self.seed + 1),
+            alarm=lambda code, _: self.alarms.append(code),
+            now=now,
+        )
         self.approvals = Approvals(
             self.store,
             gateway=GATEWAY,
@@ -118,16 +128,6 @@ class Site:
             count=self.counted.append,
             alarm=lambda code, _: self.alarms.append(code),
             most_pending=self.most_pending,
-            now=now,
-        )
-        self.posture = Posture(
-            self.store,
-            mode=self.mode,
-            stages=self.stages,
-            windows=lambda: self.windows,
-            journal=self.journal,
-            ulids=Ulids(self.seed + 1),
-            alarm=lambda code, _: self.alarms.append(code),
             now=now,
         )
 

@@ -378,6 +378,16 @@ def test_without_its_file_nothing_is_asked_granted_or_used(site: Site) -> None:
     assert site.may() == ()
 
 
+def test_one_row_that_cannot_be_read_is_an_alarm_and_nothing_counts(site: Site) -> None:
+    site.say(site.ann, site.ask(site.hmi))
+    with sqlite3.connect(site.file) as file:
+        file.execute("INSERT INTO entries VALUES (?, 'x', '{}')", (KIND,))
+    site.restart()
+    assert site.alarms == ["admin.store_damaged"]
+    assert site.may() == ()
+    assert site.ask(site.hmi, write(2)) == ""
+
+
 # bounds ---------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ there, so that each says one revision. A rehearsal that takes too long costs a w
 """
 
 import asyncio
-import contextlib
 import logging
 import shutil
 from collections.abc import Mapping
@@ -19,7 +18,6 @@ from gateway.model.errors import PolicyError
 from gateway.model.record import RecordKind
 from gateway.policy.bundle import Bundle
 from gateway.policy.cache import Cache
-from gateway.policy.decider import prepare
 from gateway.policy.facts import Facts, windows_now
 from gateway.policy.loader import Policy
 from gateway.policy.rehearsal import Flip, Limits, Rehearsed, prepare_elsewhere, warmed
@@ -42,27 +40,18 @@ class Policies:
         self._one_at_a_time = asyncio.Lock()
         "A slow one that began earlier must not replace what a later one found."
 
-    def first(self) -> None:
-        """Before anything listens: the bundle that is on this machine. A server is asked later."""
+    async def first(self) -> None:
+        """Before anything listens: the bundle that is on this machine. A server is asked later.
+
+        The workshop gets to know it by that, and tries a change of it in a fifth of the time: a change of
+        policy has one second to reach every connection.
+        """
         try:
-            found = self.parts.source.stored(self.parts.now())
+            found = await asyncio.to_thread(self.parts.source.stored, self.parts.now())
             if isinstance(found, Found):
-                prepared = prepare(found.bundle)
-                self._keep(found.bundle)
-                self._use(prepared, found)
-                self._note(found)
+                await self._try(found)
         except PolicyError as error:
             self._refuse(error)
-
-    async def prime(self) -> None:
-        """Let the workshop get to know the bundle that is active: then it tries a change in a fifth of the time.
-
-        A change of policy has one second to reach every connection.
-        """
-        active = self.parts.decider.bundle
-        if active is not None:
-            with contextlib.suppress(PolicyError):  # it was tried before; what is wrong now is the workshop
-                await self.parts.deciding.workshop.prepare(active, Limits().prepare_s)
 
     async def load(self) -> None:
         """Fetch what there is now, and use it if it is new and good."""

@@ -46,7 +46,6 @@ class Gateway:
         self.watches = watches
         self.live = Live(parts)
         self._judged_ns = parts.now().mono_ns
-        self.live.policies.first()
         self.control = ControlSocket(
             parts.folder.control,
             door=parts.door,
@@ -74,6 +73,7 @@ class Gateway:
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         parts = self.parts
         await parts.journal.start(loop)
+        await self.live.policies.first()
         self.live.facts()
         parts.links.start(parts.now)
         await parts.deciding.start(parts.tasks)
@@ -91,7 +91,6 @@ class Gateway:
         if isinstance(service, Service):
             asking = self._again("asking for the bundle", lambda: self.live.policies.follow(service))
             parts.tasks.start(asking, "bundle service")
-        parts.tasks.start(self.live.policies.prime(), "workshop")
         parts.tasks.start(self._every("watching people", self._look_at_people), "watch people")
         parts.tasks.start(self._every("watching files", self._look_at_files), "watch files")
         gc.collect()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import inspect
+from gateway.inspect import refusals
 from gateway.model.errors import GatewayError
 from gateway.shipped import folder
 from gateway.wire.modbus.framing import adu
@@ -548,3 +549,142 @@ def test_the_command_is_on_the_command_line() -> None:
     args = top.parse_args(["inspect", "/nowhere.pcap"])
     with pytest.raises(GatewayError, match="No such file"):
         args.run(args)
+
+
+# what would be stopped ----------------------------------------------------------------------------------
+
+HMI = "10.0.0.5=spiffe://demo.example/plant/hmi-1:operator"
+
+
+def stopped(result: Result) -> dict[str, list[tuple[str, str, int]]]:
+    """By stage: function, code and how often, of the last line."""
+    last = result.lines[-1]
+    assert (last["dir"], last["would_refuse"]) == (None, []), "it has what every line has"
+    return {
+        stops: sorted((each["function"], each["code"], each["count"]) for each in groups)
+        for stops, groups in last["stopped"].items()
+    }
+
+
+def test_guardrails_and_framing_are_told_apart_from_what_only_enforce_denies(tmp_path: Path) -> None:
+    """Every stage stops what the wire refuses; a value that no grant covers, only `enforce`."""
+    two = exchange(Two().handshake(), 1, bytes.fromhex("0300000001"), bytes.fromhex("030201f4"))
+    exchange(two, 2, bytes.fromhex("0600000384"), bytes.fromhex("0600000384"))  # beyond what a step may be
+    exchange(two, 3, b"\x5a\x00", None)
+    exchange(two, 4, bytes.fromhex("0800010000"), None)  # restart communications
+    exchange(two, 5, READ, VALUE, unit=9)
+    exchange(two, 6, b"\x03\x00\x00\x00\x00", b"\x83\x03")
+    capture = pcap(tmp_path / "a.pcap", packets(two))
+    words = ("--would-refuse", "-c", configured(tmp_path), "--as", HMI)
+    result = call(capture, "--json", *words)
+    found = stopped(result)
+    assert found["always"] == [
+        ("modbus.diagnostics", "never_forwarded", 1),
+        ("modbus.read_holding_registers", "quantity_zero", 1),
+        ("modbus.read_holding_registers", "unmapped_unit", 1),
+        ("modbus.umas", "vendor_function", 1),
+    ]
+    ((function, code, count),) = found["enforce"]
+    assert (function, code.partition(".")[0], count) == ("modbus.write_single_register", "grant", 1)
+    assert result.code == 1
+    shown = call(capture, *words).out
+    assert "stopped in every stage, observe and monitor too: 4 in 4 groups" in shown
+    assert "denied only once the stage is enforce: 1 in 1 groups" in shown
+    assert shown.index("every stage") < shown.index(code)
+
+
+def test_a_group_says_who_where_when_and_which_packets(tmp_path: Path) -> None:
+    two = Two().handshake()
+    for tid in range(5):
+        exchange(two, tid, b"\x5a\x00", None, unit=3)
+    result = call(pcap(tmp_path / "a.pcap", packets(two)), "--json", "--would-refuse")
+    (group,) = result.lines[-1]["stopped"]["always"]
+    assert group == {
+        "source": "10.0.0.5",
+        "unit": 3,
+        "asset": "unit-3",
+        "function": "modbus.umas",
+        "code": "vendor_function",
+        "then": "exception 01 (illegal function)",
+        "count": 5,
+        "first": "2023-11-14T22:13:20.003Z",
+        "last": "2023-11-14T22:13:20.007Z",
+        "frames": [4, 5, 6],
+    }
+
+
+@pytest.mark.parametrize(
+    ("who", "code", "then"),
+    [
+        ("10.0.0.5=spiffe://demo.example/plant/hmi-1", "role_absent", "exception 01 (illegal function)"),
+        ("10.9.9.9=spiffe://demo.example/plant/hmi-1:operator", "nobody", "no connection"),
+    ],
+)
+def test_who_has_no_role_or_no_certificate_is_stopped_in_every_stage(
+    tmp_path: Path, who: str, code: str, then: str
+) -> None:
+    result = call(pcap(tmp_path / "a.pcap", packets(polls(3))), "--json", "--would-refuse", "--as", who)
+    (group,) = result.lines[-1]["stopped"]["always"]
+    assert (group["code"], group["then"], group["count"]) == (code, then, 3)
+    assert result.code == 1
+
+
+def test_a_guardrail_is_named_by_its_code(tmp_path: Path) -> None:
+    """Without a configuration no unit is an asset that the demo's policy knows."""
+    capture = pcap(tmp_path / "a.pcap", packets(polls(2)))
+    result = call(capture, "--json", "--would-refuse", "--policy", folder("policies"), "--as", HMI)
+    always = stopped(result)["always"]
+    assert ("modbus.read_holding_registers", "guardrail.unknown_asset", 2) in always
+    assert not stopped(result)["enforce"], "what is stopped always is not told twice"
+    assert [each["stops"] for line in result.lines for each in line.get("decisions", ())] == ["always"] * 2
+
+
+def test_without_as_nobody_is_judged_but_the_wire_is(tmp_path: Path) -> None:
+    words = ("--json", "--would-refuse", "--policy", folder("policies"))
+    result = call(pcap(tmp_path / "a.pcap", packets(polls(2))), *words)
+    assert stopped(result) == {"always": [], "enforce": []}
+    assert result.code == 0
+
+
+def test_a_finding_alone_stops_nothing(tmp_path: Path) -> None:
+    """A restart of communications is an alarm and is stopped; a recon read is told, and goes through."""
+    capture = pcap(tmp_path / "a.pcap", packets(exchange(polls(1), 3, b"\x11", b"\x11\x02\x01\xff")))
+    assert call(capture, "--would-refuse").code == 0
+
+
+def test_groups_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "MOST_GROUPS", 2)
+    two = Two().handshake()
+    for unit in range(5):
+        exchange(two, unit, b"\x5a\x00", None, unit=unit + 1)
+    result = call(pcap(tmp_path / "a.pcap", packets(two)), "--json", "--would-refuse")
+    found = {each["source"]: each["count"] for each in result.lines[-1]["stopped"]["always"]}
+    assert found["others"] == 3
+    assert len(result.lines[-1]["stopped"]["always"]) == 3
+
+
+WOULD_REFUSE = {
+    "crafted/01_fc3_valid_q1.pcap": set(),
+    "crafted/15_unknown_fc_first_then_write.pcap": {"user_function"},
+    "crafted/17_invalid_first_then_write.pcap": {"quantity_zero"},
+    "crafted/25_pid_nonzero_second.pcap": {"protocol_id"},
+    "crafted/27_len_over_254_hides_write.pcap": {"length_range"},
+    "quickdraw/modbus_test_data_part1.pcap": {
+        "never_forwarded",
+        "trailing_bytes",
+        "length_range",
+        "protocol_id",
+        "unsolicited",
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(WOULD_REFUSE))
+def test_recorded_captures_say_what_would_be_stopped(name: str) -> None:
+    if not (CAPTURES / name).exists():
+        pytest.skip("captures are missing: no shared/captures beside the repository")
+    result = call(CAPTURES / name, "--json", "--would-refuse")
+    found = {each["code"] for each in result.lines[-1]["stopped"]["always"]}
+    assert found >= WOULD_REFUSE[name]
+    assert bool(found) == bool(WOULD_REFUSE[name])
+    assert result.code == (1 if found else 0)

@@ -255,6 +255,7 @@ begins(text, pattern, ending) if {
 arguments_fit(area) if {
 	not area.arguments
 } else if {
+	is_array(input.opcua.arguments)
 	count(area.arguments) == count(input.opcua.arguments)
 	every place, bound in area.arguments {
 		argument_fits(input.opcua.arguments[place], bound)

@@ -137,7 +137,121 @@ test_nobody_acts_on_no_gateway if {
 	asked := object.union(nobody, {"op": {"protocol": "modbus", "action": "admin", "kind": "control.reload"}})
 	admin := object.union(legacy, {"actions": ["admin"]})
 	decision := data.dmz.decision with input as asked with data.grants as [admin]
-	{"guardrail.nobody", "guardrail.action", "guardrail.admin_act", "guardrail.person"} - codes(decision) == set()
+	codes(decision) == {"guardrail.nobody", "guardrail.action"}
+}
+
+test_an_approval_is_asked_for if {
+	asked := object.union(grant, {"approval": {"by": "shift-lead", "within_s": 60}})
+	decision := data.dmz.decision with input as question with data.grants as [asked]
+	decision.allow
+	{"type": "approval", "by": "shift-lead", "within_s": 60} in decision.obligations
+}
+
+approved := {"id": "01K00000000000000000000001", "by": ["spiffe://demo.example/person/lea"]}
+
+agreed(by) := object.union(question, {"state": object.union(question.state, {"approval": {"id": "a", "by": by}})})
+
+waits(by) if {
+	asked := object.union(grant, {"approval": {"by": "shift-lead"}})
+	decision := data.dmz.decision with input as agreed(by) with data.grants as [asked]
+	{"type": "approval", "by": "shift-lead"} in decision.obligations
+}
+
+test_an_approval_by_somebody_with_the_role_is_met if {
+	asked := object.union(grant, {"approval": {"by": "shift-lead"}})
+	decision := data.dmz.decision with input as agreed(approved.by) with data.grants as [asked]
+	decision.allow
+	decision.obligations == {{"type": "audit"}, {"type": "rate", "n": 1, "per_s": 10}}
+}
+
+test_an_approval_by_anybody_else_is_not if {
+	waits([])
+	waits(["spiffe://demo.example/person/pat"])
+	waits(["spiffe://demo.example/person/nobody"])
+}
+
+test_nobody_approves_their_own if {
+	asked := object.union(grant, {"approval": {"by": "shift-lead"}})
+	bound := {question.subject.id: ["operator", "shift-lead"]}
+	own := agreed([question.subject.id])
+	decision := data.dmz.decision with input as own with data.grants as [asked] with data.role_bindings as bound
+	{"type": "approval", "by": "shift-lead"} in decision.obligations
+}
+
+test_who_is_acted_for_does_not_approve if {
+	asked := object.union(grant, {"approval": {"by": "shift-lead"}})
+	subject := object.union(question.subject, {"on_behalf_of": "spiffe://demo.example/person/lea"})
+	on_behalf := object.union(agreed(approved.by), {"subject": subject})
+	not data.dmz.lib.agreed("shift-lead") with input as on_behalf with data.grants as [asked]
+}
+
+test_an_approval_as_obligation_is_met_alike if {
+	asked := object.union(grant, {"obligations": [{"type": "approval", "by": "shift-lead"}]})
+	before := data.dmz.decision with input as question with data.grants as [asked]
+	before.obligations == {{"type": "audit"}, {"type": "approval", "by": "shift-lead"}}
+	after := data.dmz.decision with input as agreed(approved.by) with data.grants as [asked]
+	after.obligations == {{"type": "audit"}}
+}
+
+test_an_approval_overrides_no_condition if {
+	asked := object.union(grant, {"approval": {"by": "shift-lead"}, "modes": ["run"]})
+	decision := data.dmz.decision with input as agreed(approved.by) with data.grants as [asked]
+	codes(decision) == {"grant.mode"}
+}
+
+test_no_approval_where_another_grant_needs_none if {
+	asked := object.union(grant, {"id": "other", "approval": {"by": "shift-lead"}})
+	decision := data.dmz.decision with input as question with data.grants as [asked, grant]
+	decision.grants == {"valve"}
+	every obligation in decision.obligations { obligation.type != "approval" }
+}
+
+test_any_of_two_approvals_will_do if {
+	one := object.union(grant, {"id": "one", "approval": {"by": "shift-lead"}})
+	two := object.union(grant, {"id": "two", "approval": {"by": "policy-owner"}})
+	before := data.dmz.decision with input as question with data.grants as [one, two]
+	before.grants == {"one", "two"}
+	count([1 | some obligation in before.obligations; obligation.type == "approval"]) == 2
+	after := data.dmz.decision with input as agreed(approved.by) with data.grants as [one, two]
+	after.grants == {"one"}
+	every obligation in after.obligations { obligation.type != "approval" }
+}
+
+glass := object.union(grant, {"id": "glass", "break_glass": true})
+
+broken := object.union(question, {"state": object.union(question.state, {"break_glass": "01K00000000000000000000002"})})
+
+test_kept_for_who_has_broken_the_glass if {
+	decision := data.dmz.decision with input as question with data.grants as [glass]
+	codes(decision) == {"grant.needs_break_glass"}
+}
+
+test_who_has_broken_the_glass_is_told if {
+	unaudited := object.remove(glass, {"obligations"})
+	decision := data.dmz.decision with input as broken with data.grants as [unaudited]
+	decision.allow
+	codes(decision) == {"grant.break_glass"}
+	decision.grants == {"glass"}
+	{"type": "audit"} in decision.obligations
+}
+
+test_a_broken_glass_breaks_no_guardrail if {
+	frozen := object.union(broken, {"state": object.union(broken.state, {"freeze": true})})
+	decision := data.dmz.decision with input as frozen with data.grants as [glass]
+	codes(decision) == {"guardrail.freeze"}
+}
+
+test_a_broken_glass_waits_for_nobody if {
+	waiting := object.union(grant, {"id": "waiting", "approval": {"by": "shift-lead"}})
+	decision := data.dmz.decision with input as broken with data.grants as [waiting, glass]
+	decision.grants == {"glass"}
+	every obligation in decision.obligations { obligation.type != "approval" }
+}
+
+test_what_is_allowed_anyway_is_no_use_of_the_glass if {
+	decision := data.dmz.decision with input as broken with data.grants as [grant, glass]
+	decision.grants == {"valve"}
+	codes(decision) == {"grant.matched"}
 }
 
 test_empty_lists_mean_no if {

@@ -8,6 +8,7 @@ first byte to the plant. It begins with whatever an earlier one left.
 
 # ruff: noqa: F811 - the fixture `pki` is imported, and asked for by its name
 
+import json
 import os
 import random
 import re
@@ -17,17 +18,21 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from gateway.admin import statement, wanted
 from gateway.admin.approvals import KIND, Request, State
 from gateway.model.asset import Table
 from gateway.model.operation import ModbusTarget, Operation
+from tests.faults.site import Site as Gateway
 from tests.pki import Pki, pki  # noqa: F401
 from tests.unit.admin.people import WRITE, Site
 
@@ -141,6 +146,70 @@ def test_that_it_is_used_is_on_the_disk_before_the_act(
             assert synced, "an act before its approval was used up on the disk"
             acts += 1
     assert acts == 6
+
+
+def test_a_gateway_killed_between_grant_and_use_and_after_it_keeps_its_word(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """The shipped policy: the vendor tunes the pump's drive in a window, and each write is agreed to."""
+    port = free_port()
+    with Gateway(tmp_path, more=f"admin: {{port: {port}, zone: plant}}\n") as site:
+        site.credentials["lea"] = site.pki.issue("person", "plant", "lea")
+        site.credentials["vendor-1"] = site.pki.issue("modbus-client", "plant", "vendor-1", "vendor")
+        lea = Commands(site, "lea", port)
+        site.run()
+        assert site.client("vendor-1").write(12, 7) == DENIED
+        lea.does("windows", "open", "vendor-access", "--minutes", "30")
+        assert site.client("vendor-1").write(12, 7) == DENIED
+        (waiting,) = json.loads(lea.does("approvals", "list", "--json"))["approvals"]
+        lea.does("approvals", "grant", waiting["request"], "--yes")
+        _again(site)
+        assert site.client("vendor-1").write(12, 8) == DENIED
+        assert site.client("vendor-1").write(12, 7) == pack(">BHH", 6, 12, 7)
+        _again(site)
+        assert site.client("vendor-1").write(12, 7) == DENIED
+        assert site.plant is not None
+        assert site.plant.written == [pack(">BHH", 6, 12, 7)]
+        assert site.end() == 0
+        _shows_both_people(site, waiting["request"])
+        assert site.verify()["ok"]
+
+
+DENIED = b"\x86\x01"
+
+
+class Commands:
+    """What a person does at the gateway's admin API, by the product's own commands."""
+
+    def __init__(self, site: Gateway, name: str, port: int) -> None:
+        self.site = site
+        who = site.credentials[name]
+        options = ("--gateway", f"https://localhost:{port}", "--ca", site.pki.root)
+        self.options = tuple(map(str, (*options, "--cert", who.cert, "--key", who.key)))
+
+    def does(self, *words: str) -> str:
+        done = self.site.cli(*words, *self.options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def _again(site: Gateway) -> None:
+    site.kill()
+    site.run()
+
+
+def _shows_both_people(site: Gateway, request: str) -> None:
+    """The write's intent names who approved, and their signed word stands in the journal before it."""
+    kept = site.records()
+    (at,) = [n for n, r in enumerate(kept) if r["kind"] == "intent" and r["what"]["action"] == "write"]
+    assert kept[at]["who"]["subject"] == "spiffe://demo.example/plant/vendor-1"
+    assert kept[at]["why"]["approval"] == {"id": request, "by": ["spiffe://demo.example/person/lea"]}
+    (used,) = [r["note"] for r in kept[:at] if (r["note"] or {}).get("event") == "approval used"]
+    said = statement.check(
+        used["statement_1"].encode(), b64decode(used["signature_1"]), b64decode(used["certificate_1"])
+    )
+    assert said.approver == "spiffe://demo.example/person/lea"
+    assert said.operation == wanted.digest(wanted.project(kept[at]["why"]["input"]))
 
 
 if __name__ == "__main__":

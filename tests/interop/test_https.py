@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.config.settings import Listener
+from gateway.model.decision import Obligation
 from gateway.model.moment import Now
 from gateway.model.sample import Quality
 from gateway.model.ulid import Ulids
@@ -180,6 +181,37 @@ def test_bad_values_are_told_as_bad_without_a_value(pki: Pki) -> None:
             "plc-1.lost": (None, "bad", "timeout"),
             "plc-1.old": (None, "bad", "restart"),
             "plc-1.unread": (None, "bad", "restart"),
+        }
+
+    asyncio.run(scenario())
+
+
+def test_what_policy_obliges_to_is_done_to_the_value_or_there_is_no_tag(pki: Pki) -> None:
+    async def scenario() -> None:
+        north = North(*(tag(name) for name in ("level", "masked", "coarse", "old", "odd")), clock=clock)
+        for name in ("level", "masked", "coarse", "old", "odd"):
+            north.read(name, 47.0)
+        north.policy.obliges = {
+            "plc-1.masked": (Obligation("mask"),),
+            "plc-1.coarse": (Obligation("round", (("step", 10),)),),
+            "plc-1.old": (Obligation("quality", (("max_age_ms", 0),)),),
+            "plc-1.odd": (Obligation("readback", (("tolerance", 0),)),),
+        }
+        async with office(pki, north) as place:
+            tags = (await place.curl("/api/v1/tags")).json["tags"]
+            one = (await place.curl("/api/v1/tags/plc-1.masked")).json
+            gone = await place.curl("/api/v1/tags/plc-1.old")
+        told = {one["name"]: (one["value"], one["quality"], one["reason"]) for one in tags}
+        assert told == {
+            "plc-1.coarse": (50.0, "good", None),
+            "plc-1.level": (47.0, "good", None),
+            "plc-1.masked": (None, "bad", "masked"),
+        }
+        assert (one["value"], one["reason"]) == (None, "masked")
+        assert gone.status == 404
+        assert set(north.journal.denials) == {
+            ("obligation.quality", "plc-1.old"),
+            ("obligation.readback", "plc-1.odd"),
         }
 
     asyncio.run(scenario())

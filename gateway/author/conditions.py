@@ -7,12 +7,13 @@ of another opinion than the decision. A condition that a later core adds (a func
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import regorus
 from msgspec import Struct
 
-from gateway.model.errors import Fault, PolicyError
+from gateway.model.errors import PolicyError
 from gateway.policy.engine import LET_THROUGH
 from gateway.policy.loader import Policy
 from gateway.policy.module import engine_fault
@@ -26,6 +27,8 @@ HEAD = {
     "asset": 'input.target.asset in object.get(grant, "assets", [null])',
 }
 "What core asks of a grant in its body, before any function."
+OUTER = ("action", "protocol")
+"Asked of every grant; the rest is asked of those that are meant for such an operation at all."
 ENDINGS = ("_fits", "_fit")
 ORDER = ("action", "protocol", "asset", "subject", "operation", "addresses", "tags", "limits", "topic")
 "How conditions are told; others follow."
@@ -40,28 +43,47 @@ class Lacking(Struct, frozen=True):
 
 
 def lacking(policy: Policy, question: dict[str, Any]) -> list[Lacking]:
-    """Every grant of the bundle, in its order. Raises PolicyError where the engine fails."""
-    engine = regorus.Engine()
+    """Every grant of the bundle, in its order. Raises PolicyError where the engine cannot be asked at all.
+
+    Of a grant for another action or protocol only that is told: core asks nothing more of it either. A
+    condition at which the engine fails does not hold, as in a decision.
+    """
+    engine, known = regorus.Engine(), conditions(policy)
+    _guarded(lambda: _prepare(engine, policy, known, question))
+    lacks: dict[int, list[str]] = {place: [] for place in range(len(policy.bundle.data["grants"]))}
+    for name in known:
+        for place in _places(engine, name):
+            lacks[place].append(name)
+    return [Lacking(place, tuple(names)) for place, names in lacks.items()]
+
+
+def _prepare(engine: Any, policy: Policy, known: dict[str, str], question: dict[str, Any]) -> None:
+    for name, text in policy.bundle.modules.items():
+        engine.add_policy(name, text)
+    engine.add_policy("explained", _module(known))
+    engine.add_data_json(json.dumps(policy.bundle.indexed(), allow_nan=False))
+    engine.set_input_json(json.dumps(question, allow_nan=False))
+
+
+def _places(engine: Any, name: str) -> list[int]:
+    """The grants that lack a condition; all that could be meant where the engine fails at it."""
+    for rule in (f"lacks_{name}", "meant"):
+        try:
+            return list(json.loads(engine.eval_rule_as_json(f"data.{PACKAGE}.{rule}")))
+        except LET_THROUGH:
+            raise
+        except BaseException:  # noqa: BLE001, S112  panics are no Exception; the next rule is what can be said
+            continue
+    return []
+
+
+def _guarded(run: Callable[[], None]) -> None:
     try:
-        for name, text in policy.bundle.modules.items():
-            engine.add_policy(name, text)
-        engine.add_policy("explained", _module(conditions(policy)))
-        engine.add_data_json(json.dumps(policy.bundle.indexed(), allow_nan=False))
-        engine.set_input_json(json.dumps(question, allow_nan=False))
-        found = json.loads(engine.eval_rule_as_json(f"data.{PACKAGE}.lacks"))
+        run()
     except LET_THROUGH:
         raise
     except BaseException as error:  # noqa: BLE001  panics are no Exception
         raise PolicyError([engine_fault("explained", error)]) from None
-    if not isinstance(found, list):
-        raise PolicyError([Fault("explained", "the engine gave no answer", "check the bundle")])
-    lacks: dict[int, list[str]] = {place: [] for place in range(len(policy.bundle.data["grants"]))}
-    for place, condition in found:
-        lacks[place].append(condition)
-    return [
-        Lacking(place, tuple(sorted(names, key=lambda name: (_rank(name), name))))
-        for place, names in lacks.items()
-    ]
 
 
 def conditions(policy: Policy) -> dict[str, str]:
@@ -84,11 +106,27 @@ def conditions(policy: Policy) -> dict[str, str]:
 
 def _module(known: dict[str, str]) -> str:
     rules = [
-        f'lacks contains [place, "{name}"] if {{\n'
-        f"\tsome place, grant in data.grants\n\tnot {expression}\n}}\n"
+        f"lacks_{name} contains place if {{\n"
+        f"\tsome place in {'every_grant' if name in OUTER else 'meant'}\n"
+        f"\tgrant := data.grants[place]\n\tnot {expression}\n}}\n"
         for name, expression in known.items()
     ]
-    return f"package {PACKAGE}\n\nimport future.keywords.not\n\n" + "\n".join(rules)
+    return _HEAD + "\n".join(rules)
+
+
+_HEAD = f"""package {PACKAGE}
+
+import future.keywords.not
+
+every_grant contains place if some place, _ in data.grants
+
+meant contains place if {{
+	some place, grant in data.grants
+	{HEAD["action"]}
+	{HEAD["protocol"]}
+}}
+
+"""
 
 
 def _rank(name: str) -> int:

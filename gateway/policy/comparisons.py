@@ -212,4 +212,4 @@ def _instead(node: dict[str, Any], value: Any) -> str:
         return f"perhaps {json.dumps(near[0])}"
     if known:
         return f"one of {', '.join(json.dumps(one) for one in known)}"
-    return f"it is {_types(node)}, see docs/reference/input.md"
+    return f"its type is {_types(node)}, see docs/reference/input.md"

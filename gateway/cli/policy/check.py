@@ -84,7 +84,8 @@ def _say(policy: Policy | None, findings: list[Finding], sections: list[Section]
         faults = "1 fault" if len(findings) == 1 else f"{len(findings)} faults"
         print(f"{faults}: a gateway would keep its old bundle")
     for section in sections:
-        told = f"{len(section.findings)} findings" if section.findings else "holds"
+        many = "1 finding" if len(section.findings) == 1 else f"{len(section.findings)} findings"
+        told = many if section.findings else "holds"
         print(f"{section.tool}: {told if section.asked else 'not installed, so not asked'}")
         for finding in section.findings:
             print(f"  {finding}")

@@ -202,7 +202,7 @@ class AdminApi:
             return Problem(503, "not_recorded", "the journal cannot record it, so it does not happen")
         again = await self._door.engine.ask(asked.caller, operation, asked.now, None)
         if isinstance(again, Denied):
-            codes = [reason.code for reason in again.reasons]
+            codes = sorted({reason.code for reason in again.reasons})
         else:  # allowed on a condition that was not met: approval by somebody else, a rate …
             codes = sorted({f"obligation.{obligation.type}" for obligation in again.obligations})
         return Problem(403, "denied", "policy does not allow it", reasons=codes)

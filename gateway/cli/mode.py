@@ -28,7 +28,7 @@ def _show(args: argparse.Namespace) -> int:
     told = person.person(args).get("/admin/v1/state")
     told = {name: told[name] for name in ("mode", "stages", "set", "damaged")}
     lines = [f"plant mode {told['mode']}"]
-    lines += [f"{scope} {stage or 'not set'}" for scope, stage in sorted(told["stages"].items())]
+    lines += [f"{scope} {stage or 'not set (enforce)'}" for scope, stage in sorted(told["stages"].items())]
     lines += [f"  {_set(each)}" for each in told["set"]]
     if told["damaged"]:
         lines.append(f"what people set cannot be read, so everything is enforced: {told['damaged']}")

@@ -46,9 +46,16 @@ GATES = (
     Gate("paced-64", "added_p99", Of.RATIO, most=2),
     Gate("writes-64", "durable_writes", Of.VALUE, least=2000),
     Gate("writes-64", "p99", Of.VALUE, most=20_000),
+    Gate("policy-cached", "cpu_per_decision", Of.VALUE, most=5),
+    Gate("policy-read", "cpu_per_decision", Of.VALUE, most=300),
+    Gate("policy-write", "cpu_per_decision", Of.VALUE, most=300),
+    Gate("policy-growth-read", "cpu_per_decision", Of.RATIO, most=1.5),
+    Gate("policy-growth-write", "cpu_per_decision", Of.RATIO, most=1.5),
+    Gate("policy-mixed-rehearsed", "decisions_per_core", Of.VALUE, least=150_000),
     Gate("idle-1000", "memory_per_connection", Of.VALUE, most=40_000 / 1024),
 )
-"Ratios are to the peer of the bench: HAProxy, in `plain` modbus-proxy. 40 KB are 39.06 KiB."
+"""Ratios are to the peer of the bench: HAProxy, in `plain` modbus-proxy, in `policy-growth` the same with 1,000
+grants. 40 KB are 39.06 KiB."""
 
 
 def print_gates(rows: Sequence[Row], to: TextIO) -> None:

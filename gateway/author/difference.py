@@ -4,7 +4,7 @@
 else. A point where it allows more is a counterexample: a question that `policy explain` answers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import Struct
 from gateway.author import grid
 from gateway.author.answers import Answers
 from gateway.author.bases import Base, bases
+from gateway.author.grid import Point
 from gateway.author.grouping import Groups, Turn
 from gateway.author.replay import Replay
 from gateway.author.vocabulary import Vocabulary
@@ -66,33 +67,42 @@ class Difference(Struct, kw_only=True):
 
 def run(old: Answers, new: Answers, pairs: int, progress: Progress) -> Difference:
     """Ask both every point of the grid."""
-    words = Vocabulary(old.policy.bundle, new.policy.bundle)
-    starts = _bases(old, new, words)
-    kept = starts[: grid.MOST_BASES]
+    words, starts, left = _starts(old, new)
     found = Difference(
         old=old.revision,
         new=new.revision,
-        bases=len(kept),
+        bases=len(starts),
         groups=Groups(),
         strange=tuple(sorted(words.strange)),
-        left=len(starts) - len(kept),
+        left=left,
     )
-    for points in (grid.singles(kept, words), grid.pairs(kept, words, pairs)):
-        _ask(points, old, new, found, progress)
-    return found
-
-
-def _ask(
-    points: Iterable[grid.Point], old: Answers, new: Answers, found: Difference, progress: Progress
-) -> None:
-    for point in points:
+    for point in _points(words, starts, pairs):
         found.points += 1
         progress(found.points)
         before, after = old.of(point.question), new.of(point.question)
         found.allowed += before.allow or after.allow
         if before != after:
-            question = new.hours.put(point.question)
-            found.groups.add(question, before, after, name=point.name)
+            found.groups.add(new.hours.put(point.question), before, after, name=point.name)
+    return found
+
+
+def points(old: Answers, new: Answers, pairs: int) -> Iterator[Point]:
+    """The grid of two bundles."""
+    words, starts, _ = _starts(old, new)
+    return _points(words, starts, pairs)
+
+
+def _points(words: Vocabulary, starts: list[Base], pairs: int) -> Iterator[Point]:
+    yield from grid.singles(starts, words)
+    yield from grid.pairs(starts, words, pairs)
+
+
+def _starts(old: Answers, new: Answers) -> tuple[Vocabulary, list[Base], int]:
+    """Words, bases, and how many more bases there are than are tried."""
+    words = Vocabulary(old.policy.bundle, new.policy.bundle)
+    starts = _bases(old, new, words)
+    kept = starts[: grid.MOST_BASES]
+    return words, kept, len(starts) - len(kept)
 
 
 def _bases(old: Answers, new: Answers, words: Vocabulary) -> list[Base]:

@@ -247,7 +247,8 @@ class Journal:
         return await waiting.future
 
     def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
-        """What came of an intent. There is always room: no more outcomes than intents."""
+        """What came of an intent, or of reading back what it wrote. There is always room: both are bounded by
+        the intents."""
         if self._failed is not None:
             self._missed["outcome"] += 1
             return
@@ -305,7 +306,11 @@ class Journal:
     # -- what else the composition root needs ----------------------------------------------------------------
 
     def rotate_windows(self, now: Now) -> None:
-        """Facts or bundle change: every open window ends, so that each has one of both."""
+        """Facts or bundle change: every open window ends, so that each has one of both.
+
+        A stage that changes, or an OPA that goes away and comes back, needs none: what is waived, and what the
+        other engine decided, has entries of its own (`read`).
+        """
         self._windows.close_all(now)
 
     def status(self) -> dict[str, Any]:

@@ -247,8 +247,7 @@ class Journal:
         return await waiting.future
 
     def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
-        """What came of an intent, or of reading back what it wrote. There is always room: both are bounded by
-        the intents."""
+        """What came of an intent, or was read back of it. There is always room: intents bound both."""
         if self._failed is not None:
             self._missed["outcome"] += 1
             return
@@ -308,8 +307,8 @@ class Journal:
     def rotate_windows(self, now: Now) -> None:
         """Facts or bundle change: every open window ends, so that each has one of both.
 
-        A stage that changes, or an OPA that goes away and comes back, needs none: what is waived, and what the
-        other engine decided, has entries of its own (`read`).
+        A stage that changes, or an OPA that goes away and comes back, needs none: what is waived, and what
+        the other engine decided, has entries of its own (`read`).
         """
         self._windows.close_all(now)
 

@@ -409,7 +409,7 @@ class Approvals:
             and isinstance(person, Identity)
             and person.kind is Kind.PERSON
             and person.subject == said.approver != asking.subject
-            and asking.ski not in (key, person.ski)
+            and not _same_key(asking.ski, person, key)
         )
         return (said.approver, key) if holds else None
 
@@ -424,7 +424,7 @@ def _terms(obligation: Obligation) -> tuple[str, int]:
 def _require_another(request: Request, person: Identity, certificate: bytes) -> None:
     """The person must be another than the requester, and than those who granted already."""
     key = _key_of(certificate)
-    if person.subject == request.requester or (request.ski is not None and request.ski in (person.ski, key)):
+    if person.subject == request.requester or _same_key(request.ski, person, key):
         raise Impossible("own_request", 403, "who asked cannot grant it, under whatever certificate")
     if len(request.votes) >= MOST_VOTES:
         raise Impossible("enough_votes", 409, f"{MOST_VOTES} people have answered already")
@@ -432,6 +432,11 @@ def _require_another(request: Request, person: Identity, certificate: bytes) -> 
         text, _, other = vote.parts()
         if decode(text).approver == person.subject or _key_of(other) == key:
             raise Impossible("granted_already", 409, "the same person, or the same key, counts once")
+
+
+def _same_key(ski: str | None, person: Identity, key: str) -> bool:
+    """Whether a requester's key identifier is that of a person. Without one only the subjects tell."""
+    return ski is not None and ski in (person.ski, key)
 
 
 def _is_signed(vote: Vote) -> bool:

@@ -83,13 +83,19 @@ class Person:
         self, request: dict[str, Any], gateway: str, decision: Literal["grant", "refuse"], within_s: int
     ) -> dict[str, Any]:
         """Sign what a person says about a listed request, and send it."""
-        text = statement.encode(said(request, gateway, decision, self.subject, self._now_s, within_s))
+        text = statement.encode(self.say(request, gateway, decision, within_s))
         body = {
             "statement": text.decode(),
             "signature": b64encode(statement.sign(text, self._key)).decode(),
             "certificate": b64encode(self._certificate).decode(),
         }
         return self.post(f"/admin/v1/approvals/{quote(request['request'], safe='')}/{decision}", body)
+
+    def say(
+        self, request: dict[str, Any], gateway: str, decision: Literal["grant", "refuse"], within_s: int
+    ) -> Statement:
+        """What would be signed; GatewayError where the gateway contradicts itself."""
+        return said(request, gateway, decision, self.subject, self._now_s, within_s)
 
     @property
     def subject(self) -> str:

@@ -51,14 +51,19 @@ def _answer(args: argparse.Namespace, decision: Decision) -> int:
     within_s = int(request["within_s"])
     if decision == "grant" and args.minutes is not None:
         within_s = min(within_s, args.minutes * 60)
-    if not args.json:
-        print("\n".join(_lines(request)))
-    if not args.yes and sys.stdin.isatty() and input(f"{decision}? [y/N] ").strip().lower() != "y":
+    someone.say(request, listed["gateway"], decision, within_s)  # what does not agree is not even shown
+    print("\n".join(_lines(request)), file=sys.stderr if args.json else sys.stdout)
+    if not args.yes and sys.stdin.isatty() and not _agrees(decision):
         print("dmz-gateway: nothing was signed", file=sys.stderr)
         return 1
     told = someone.answer(request, listed["gateway"], decision, within_s)
     done = "granted, once, until " + told["expires"] if decision == "grant" else "refused"
     return person.say(args, told, [f"{done}; signed by {someone.subject}"])
+
+
+def _agrees(decision: Decision) -> bool:
+    print(f"{decision}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "y"
 
 
 def _named(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -75,4 +80,5 @@ def _lines(request: dict[str, Any]) -> list[str]:
         f"  wants {' and '.join(request['by_role'])}; a grant counts for {request['within_s']} s",
     ]
     lines += [f"  {each['decision']} by {each['by']} at {each['issued']}" for each in request["answers"]]
-    return lines
+    # Whoever asks has a hand in these words: none of them is to steer a terminal.
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]

@@ -56,6 +56,8 @@ def answers(run: Run) -> Run:
     def ask(args: argparse.Namespace) -> int:
         try:
             return run(args)
+        except (KeyError, TypeError) as odd:
+            raise GatewayError(f"the gateway's answer cannot be read: {odd!r}") from None
         except AnswerIsNoError as no:
             if args.json:
                 print(json.dumps(no.told(), indent=2))

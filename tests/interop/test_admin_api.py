@@ -51,11 +51,14 @@ def clock() -> Now:
 
 
 class Supervised(Naming):
-    """Everything is allowed but what `denies` names; a write needs a supervisor, who is Ann."""
+    """Everything is allowed but what `denies` names; a write, or `careful`, needs one of two supervisors."""
+
+    careful = ""
 
     def _say(self, operation: Operation, approval: Approval | None = None) -> Decision:
         decision = super()._say(operation)
-        if operation.action is not Action.WRITE or (approval is not None and ANN in approval.by):
+        needs = operation.action is Action.WRITE or operation.kind == self.careful
+        if not needs or (approval is not None and {ANN, BOB} & set(approval.by)):
             return decision
         by = Obligation("approval", (("by", "supervisor"), ("within_s", 900)))
         return Allowed(revision=self.revision, grants=("g",), obligations=(by,))
@@ -330,6 +333,24 @@ async def test_own_requests_cannot_be_granted_over_the_api(pki: Pki, tmp_path: P
         assert info.value.code == "own_request"
         assert place.approvals.find(request, clock()).votes == ()
     assert "wire.own_request" in [r["why"]["reasons"][0]["code"] for r in place.recorded("denial")]
+
+
+async def test_an_act_on_the_gateway_may_need_two_people_too(
+    pki: Pki, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with room(pki, tmp_path) as place:
+        place.policy.careful = "admin.set_mode"
+        assert await place.command(place.ann, "mode", "plant", "maintenance") == 1
+        assert "obligation.approval" in capsys.readouterr().err
+        assert await place.command(place.bob, "approvals", "list", "--json") == 0
+        (waiting,) = json.loads(capsys.readouterr().out)["approvals"]
+        assert "value maintenance" in waiting["what"]
+        assert await place.command(place.ann, "approvals", "grant", waiting["request"], "--yes") == 1
+        assert await place.command(place.bob, "approvals", "grant", waiting["request"], "--yes") == 0
+        assert await place.command(place.ann, "mode", "plant", "startup") == 1
+        assert await place.command(place.bob, "mode", "plant", "maintenance") == 1
+        assert await place.command(place.ann, "mode", "plant", "maintenance") == 0
+        assert place.posture.mode == "maintenance"
 
 
 async def test_stages_modes_and_windows_by_command(

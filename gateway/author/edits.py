@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.author.sides import View, young
-from gateway.author.words import Grant, addressed, quantity, span
+from gateway.author.words import Grant, addressed, node, quantity, scope, span
 
 Path = tuple[str | int, ...]
 
@@ -198,6 +198,32 @@ def _limits(grant: Grant, path: Path, view: View) -> list[Edit] | None:
     return found or None
 
 
+def _nodes(grant: Grant, path: Path, view: View) -> list[Edit] | None:
+    """An entry of its own: which of the others a node belongs to is not for us to guess."""
+    opcua = view.question["opcua"]
+    if opcua is None or (opcua["node"] is None and view.question["op"]["action"] != "subscribe"):
+        return None
+    entry: dict[str, Any] = {"services": [opcua["service"]]}
+    if opcua["node"] is not None:
+        entry["nodes"] = [opcua["node"]]
+    if opcua["method"] is not None:
+        entry["methods"] = [opcua["method"]]
+    elif opcua["attribute"] not in (None, "Value"):
+        entry["attributes"] = [opcua["attribute"]]
+    at = len(grant.get("opcua", ()))
+    return [
+        Edit((*path, "opcua", at), entry, f"add {node(view.question)} to opcua of grant {grant['id']}", 1)
+    ]
+
+
+def _minutes(grant: Grant, path: Path, view: View) -> list[Edit] | None:
+    asked, given = (view.question["admin"] or {}).get("minutes"), grant["most_minutes"]
+    if asked is None or asked <= given:
+        return None
+    said = f"raise most_minutes of grant {grant['id']} from {given} to {asked}"
+    return [Edit((*path, "most_minutes"), asked, said, asked - given)]
+
+
 _EDITORS: dict[str, Editor] = {
     "action": _added("actions", "", lambda view: view.question["op"]["action"]),
     "protocol": _added("protocols", "", lambda view: view.question["op"]["protocol"]),
@@ -211,4 +237,10 @@ _EDITORS: dict[str, Editor] = {
     "tags": _tags,
     "limits": _limits,
     "topic": _added("topics", "", lambda view: (view.question["northbound"] or {}).get("topic")),
+    "consumer": _added("consumers", "", lambda view: (view.question["northbound"] or {}).get("consumer")),
+    "format": _added("formats", "", lambda view: (view.question["northbound"] or {}).get("format")),
+    "nodes": _nodes,
+    "scope": _added("scopes", "", lambda view: scope(view.question) or None),
+    "value": _added("values", "", lambda view: (view.question["admin"] or {}).get("value")),
+    "minutes": _minutes,
 }

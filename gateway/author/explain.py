@@ -73,23 +73,39 @@ def explain(
     """Explain a `dmz.input/1`; `recorded` is the `why` of its record. Raises PolicyError if it cannot be."""
     asking = Asking(policy, View(question, policy.bundle, units))
     decision = asking.decision(question)
-    differs = "" if recorded is None else _differs(decision, recorded)
+    unmet = _unmet(recorded or {})
+    differs = (
+        "" if recorded is None or (unmet and isinstance(decision, Allowed)) else _differs(decision, recorded)
+    )
     found = lacking(policy, question)
     if isinstance(decision, Allowed):
-        return _allowed(asking, decision, found, differs)
+        return _allowed(asking, decision, found, unmet, differs)
     return _denied(asking, decision, found, differs)
 
 
-def _allowed(asking: Asking, decision: Allowed, found: list[Lacking], differs: str) -> Explanation:
+def _unmet(recorded: dict[str, Any]) -> tuple[Reason, ...]:
+    """What the gateway itself denied by, after policy had allowed: an obligation that could not be met."""
+    reasons = [one for one in recorded.get("reasons") or () if isinstance(one, dict)]
+    if recorded.get("decision") == "allow" or any(one.get("kind") != "obligation" for one in reasons):
+        return ()
+    return tuple(Reason(str(one["code"]), "obligation", str(one.get("msg") or "")) for one in reasons)
+
+
+def _allowed(
+    asking: Asking, decision: Allowed, found: list[Lacking], unmet: tuple[Reason, ...], differs: str
+) -> Explanation:
     view = asking.view
     matched = tuple(_matched(each, asking) for each in found if not each.conditions)
-    given = words.listed(f"grant {each.grant}" for each in matched)
-    told = f"{words.subject(view.question)} may {words.wish(view.question, view.units)}: {given} gives it"
+    given = f"{words.listed(f'grant {each.grant}' for each in matched)} gives it"
+    who, what = words.subject(view.question), words.wish(view.question, view.units)
+    sentence = f"{who} may {what}: {given}, and no rule denies it."
+    if unmet:
+        sentence = f"{who} may not {what}: {given}, but {unmet[0].msg or unmet[0].code}."
     return Explanation(
-        decision="allow",
-        sentence=f"{told}, and no rule denies it.",
+        decision="deny" if unmet else "allow",
+        sentence=sentence,
         revision=decision.revision,
-        spoke=_spoke(asking.policy, decision.reasons),
+        spoke=_spoke(asking.policy, unmet or decision.reasons),
         matched=matched,
         obligations=tuple(
             " ".join([one.type, *(f"{name} {value}" for name, value in one.params)])
@@ -171,11 +187,13 @@ def _spoke(policy: Policy, reasons: tuple[Reason, ...]) -> tuple[Spoke, ...]:
                 standard=said.standard if said is not None else "",
             )
         )
-    return tuple(told)
+    return tuple(dict.fromkeys(told))
 
 
 def _differs(decision: Decision, recorded: dict[str, Any]) -> str:
     """Where a record says otherwise than the bundle does now: an obligation, an engine failure."""
+    if recorded.get("decision") == "would_deny" and not isinstance(decision, Allowed):
+        return "it was let through: the listener or the asset is not enforced yet"
     was = "deny" if recorded.get("decision") == "would_deny" else recorded.get("decision")
     now = "allow" if isinstance(decision, Allowed) else "deny"
     reasons = [reason for reason in recorded.get("reasons") or () if isinstance(reason, dict)]

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.author.conditions import Lacking, lacking
 from gateway.author.edits import Edit, applied, edits
 from gateway.author.sides import Side, View, side
-from gateway.author.words import Question
+from gateway.author.words import Question, scope
 from gateway.model.decision import Allowed, Decision
 from gateway.policy import documents
 from gateway.policy.engine import Engine
@@ -24,7 +24,7 @@ MOST_NEAR = 3
 "Grants told. Whoever needs more looks at the list of them."
 FAR = 4
 "A grant that lacks this many conditions is about something else."
-WEIGHT = {"action": 8, "protocol": 8, "asset": 4, "subject": 2}
+WEIGHT = {"action": 8, "protocol": 8, "asset": 4, "subject": 2, "operation": 2}
 "How much it gives to give a missing condition, beside 1 for any other."
 
 
@@ -96,11 +96,14 @@ def nearest(asking: Asking, found: list[Lacking] | None = None) -> list[Near]:
         # A grant that limits no value would give this one and every other: no small change.
         other = [each for each in other if _limits(each, view)]
     told: list[Near] = []
+    enough: tuple[int, int] | None = None
     for each in sorted(other, key=lambda each: _far(each, view))[:MOST_NEAR]:
-        enough = any(near.change is not None and near.change.would_allow for near in told)
-        if enough and len(each.conditions) > len(told[-1].lacks):
-            break
-        told.append(_near(each, asking))
+        if enough is not None and _far(each, view)[:2] > enough:
+            break  # Others would give more.
+        near = _near(each, asking)
+        told.append(near)
+        if enough is None and near.change is not None and near.change.would_allow:
+            enough = _far(each, view)[:2]
     return told
 
 
@@ -160,15 +163,19 @@ def own_grant(asking: Asking) -> tuple[dict[str, Any], Change] | None:
     }
     if question["target"]["asset"] is not None:
         grant["assets"] = [question["target"]["asset"]]
-    if modbus is None:
+    for name, part in (("modbus", "addresses"), ("opcua", "nodes")):
+        if question.get(name) is not None:
+            view = msgspec.structs.replace(asking.view, bundle=_with(asking.view, {**grant, name: []}))
+            entry = edits(part, len(grants), view)
+            if not entry:
+                return None
+            grant[name] = [entry[0].value]
+    if modbus is not None:
+        grant["modbus"] = [{**grant["modbus"][0], "fcs": [modbus["fc"]]}]
+    if modbus is None and question.get("opcua") is None:
         grant["operations"] = [op["kind"]]
-    else:
-        empty = {**grant, "modbus": []}
-        view = msgspec.structs.replace(asking.view, bundle=_with(asking.view, empty))
-        entry = edits("addresses", len(grants), view)
-        if not entry:
-            return None
-        grant["modbus"] = [{**entry[0].value, "fcs": [modbus["fc"]]}]
+    if question.get("admin") is not None:
+        grant |= _act(question["admin"], scope(question))
     if op["action"] == "publish" and question["northbound"]:
         grant["topics"] = [question["northbound"]["topic"]]
     if op["action"] == "write" and question["points"]:
@@ -181,6 +188,16 @@ def own_grant(asking: Asking) -> tuple[dict[str, Any], Change] | None:
             }
     added = Edit(("grants", len(grants)), grant, f"add grant {grant['id']}")
     return grant, asking.changed([added])
+
+
+def _act(admin: dict[str, Any], about: str) -> dict[str, Any]:
+    """What of an act on the gateway was asked for, and no more."""
+    given: dict[str, Any] = {"scopes": [about]}
+    if admin["value"] is not None:
+        given["values"] = [admin["value"]]
+    if admin["minutes"] is not None:
+        given["most_minutes"] = admin["minutes"]
+    return given
 
 
 def _with(view: View, grant: dict[str, Any]) -> Any:

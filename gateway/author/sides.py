@@ -10,7 +10,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.author.words import Grant, Question, Units, addressed, area, listed, quantity, window
+from gateway.author.words import (
+    Grant,
+    Question,
+    Units,
+    addressed,
+    area,
+    listed,
+    node,
+    nodes,
+    quantity,
+    scope,
+    window,
+)
 from gateway.policy.bundle import Bundle
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -26,6 +38,13 @@ KEYS: dict[str, tuple[str, ...]] = {
     "tags": ("tags",),
     "limits": ("limits",),
     "topic": ("topics",),
+    "consumer": ("consumers",),
+    "format": ("formats",),
+    "nodes": ("opcua",),
+    "scope": ("scopes",),
+    "value": ("values",),
+    "minutes": ("most_minutes",),
+    "break_glass": ("break_glass",),
 }
 "Condition -> the fields of a grant that make it."
 
@@ -158,6 +177,29 @@ def _asked(point: dict[str, Any], limits: dict[str, Any], view: View) -> str:
     return told + far + (", which is too large" if step > limit["max_delta"] else "")
 
 
+def _nodes(grant: Grant, view: View) -> tuple[str, str]:
+    return "; ".join(map(nodes, grant.get("opcua", ()))) or "nothing of OPC UA", node(view.question)
+
+
+def _scope(grant: Grant, view: View) -> tuple[str, str]:
+    return listed(grant.get("scopes", ())), scope(view.question) or "no act on the gateway"
+
+
+def _value(grant: Grant, view: View) -> tuple[str, str]:
+    return listed(grant.get("values", ())), str((view.question["admin"] or {}).get("value"))
+
+
+def _minutes(grant: Grant, view: View) -> tuple[str, str]:
+    asked = (view.question["admin"] or {}).get("minutes")
+    told = "no end" if asked is None else f"{asked} minutes"
+    return f"at most {grant.get('most_minutes')} minutes", told
+
+
+def _glass(_grant: Grant, view: View) -> tuple[str, str]:
+    broken = view.question["state"].get("break_glass")
+    return "only to who has broken the glass", f"under break-glass {broken}" if broken else "without that"
+
+
 def young(point: dict[str, Any], data: dict[str, Any]) -> bool:
     """Whether the last value polled is known, and young enough to be a measure (`data.dmz.lib.young`)."""
     most = data["bounds"]["previous_age_ms"]
@@ -177,4 +219,11 @@ _SIDES: dict[str, Callable[[Grant, View], tuple[str, str]]] = {
     "tags": _tags,
     "limits": _limits,
     "topic": _list("topics", lambda question: (question["northbound"] or {}).get("topic")),
+    "consumer": _list("consumers", lambda question: (question["northbound"] or {}).get("consumer")),
+    "format": _list("formats", lambda question: (question["northbound"] or {}).get("format")),
+    "break_glass": _glass,
+    "nodes": _nodes,
+    "scope": _scope,
+    "value": _value,
+    "minutes": _minutes,
 }

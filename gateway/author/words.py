@@ -78,6 +78,32 @@ def area(entry: dict[str, Any]) -> str:
     return told
 
 
+def nodes(entry: dict[str, Any]) -> str:
+    """One entry of a grant's `opcua`."""
+    told = (
+        listed([*entry.get("nodes", ()), *entry.get("paths", ())]) if {"nodes", "paths"} & set(entry) else ""
+    )
+    for name, text in (("methods", "methods"), ("attributes", "attributes"), ("services", "by service")):
+        if name in entry:
+            told += f", {text} {listed(entry[name])}"
+    return told.removeprefix(", ")
+
+
+def node(question: Question) -> str:
+    """What of OPC UA is asked for: `ns=…;s=Tank.SP, attribute Value by service Read`."""
+    opcua = question["opcua"]
+    if opcua is None:
+        return "nothing of OPC UA"
+    told = [f"{opcua['node']}"] if opcua["node"] else []
+    told += [f"{name} {opcua[name]}" for name in ("method", "attribute") if opcua[name]]
+    return f"{', '.join(told)} by service {opcua['service']}".removeprefix(" ")
+
+
+def scope(question: Question) -> str:
+    """What an act on the gateway is about, as grants name it; empty for other operations."""
+    return str(question["admin"]["scope"] or "gateway") if question["admin"] else ""
+
+
 def wish(question: Question, units: Units) -> str:
     """What is wanted, as the end of `… may not`: `write 950 (95 %) to plc-1.sp (holding 0 of plc-1)`."""
     op, points = question["op"], question["points"]
@@ -97,10 +123,14 @@ def _place(question: Question) -> str:
     if question["modbus"] is not None:
         return addressed(question) + of
     if question.get("opcua"):
-        node = question["opcua"].get("node") or question["opcua"].get("service")
-        return f"{node}{of}"
+        return f"{node(question)}{of}"
     if question["northbound"] and question["northbound"]["topic"]:
         return f"topic {question['northbound']['topic']}"
+    if question.get("admin"):
+        about = ", ".join(
+            str(question["admin"][name]) for name in ("scope", "value") if question["admin"][name]
+        )
+        return f"{question['op']['kind']} ({about})" if about else str(question["op"]["kind"])
     return f"{question['op']['kind']}{of}"
 
 

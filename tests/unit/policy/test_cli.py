@@ -116,28 +116,28 @@ def test_check_warns_of_names_that_meet_nothing(tmp_path: Path, capsys: pytest.C
 
 UNSURE = (
     HEAD
-    + """deny contains {"code": "site.a", "msg": "m"} if input.op.action == "call"
+    + """deny contains {"code": "site.a", "msg": "m"} if input.op.kind == "nothing.like_it"
 
 # METADATA
 # title: Two codes
 # custom:
 #   code: site.b
-deny contains {"code": "site.c", "msg": "m"} if input.op.action == "call"
+deny contains {"code": "site.c", "msg": "m"} if input.op.kind == "nothing.like_it"
 
 # METADATA
 # custom:
 #   code: site.d
-deny contains {"code": "site.d", "msg": "m"} if input.op.action == "call"
+deny contains {"code": "site.d", "msg": "m"} if input.op.kind == "nothing.like_it"
 
 # METADATA
 # title: No constant
 # custom:
 #   code: site.e
-deny contains {"code": input.op.kind, "msg": "m"} if input.op.action == "call"
+deny contains {"code": input.op.kind, "msg": "m"} if input.op.kind == "nothing.like_it"
 
 # METADATA
 # title: [
-deny contains {"code": "site.f", "msg": "m"} if input.op.action == "call"
+deny contains {"code": "site.f", "msg": "m"} if input.op.kind == "nothing.like_it"
 
 x if input.target.asset == "plc-l"
 
@@ -254,7 +254,7 @@ def test_test_says_where_a_rule_stopped(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 UNREACHED = """deny contains {"code": "site.x", "msg": "m"} if {
-	input.op.action == "call"
+	input.op.kind == "nothing.like_it"
 	input.conn.zone == "it"
 }
 """

@@ -1,6 +1,7 @@
 """Every way in which a bundle can come to allow more is found, and none is claimed where there is none."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ WIDENINGS: dict[str, Callable[[Bundle], Bundle]] = {
     ),
     "every operation": lambda b: with_data(b, lambda d: grant(d, "it-reader-gateway").pop("operations")),
     **{
-        f"without {code}": lambda b, code=code: without(b, code)
+        f"without {code}": partial(without, code=code)
         for code in (
             "guardrail.role_state",
             "guardrail.never_forward",

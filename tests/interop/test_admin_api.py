@@ -7,7 +7,7 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic_ns, time_ns
@@ -22,6 +22,7 @@ from gateway.admin.api import BUDGET, MOST_BODY, AdminApi
 from gateway.admin.approvals import Approvals
 from gateway.admin.client import AnswerIsNoError, NotReachedError, Person
 from gateway.admin.posture import Posture
+from gateway.admin.route import Asked, Done, Nothing, Route, wishes_nothing
 from gateway.admin.store import Store
 from gateway.audit.reader import records
 from gateway.config.settings import Listener
@@ -74,6 +75,29 @@ class Supervised(Naming):
         return self._say(operation, approval)
 
 
+def _row(name: str, act: Callable[[Asked], Awaitable[Done]]) -> Route:
+    """A row of some other part in the same table."""
+    return Route(
+        method="POST",
+        path=f"/admin/v1/{name}",
+        kind=f"admin.{name}",
+        summary=name,
+        body=Nothing,
+        wish=wishes_nothing,
+        act=act,
+        within_s=0.2,
+    )
+
+
+async def _slow(_: Asked) -> Done:
+    await asyncio.sleep(30)
+    return Done(told={})
+
+
+async def _failing(_: Asked) -> Done:
+    raise RuntimeError("nobody thought of this")
+
+
 class Room:
     """A control room: the admin API of one gateway, two people, and an HMI."""
 
@@ -105,7 +129,11 @@ class Room:
             **shared,
         )
         self.door = Door(self.policy, self.journal, self.approvals, self.posture)
-        routes = (*approval_routes.routes(self.approvals, "gw-1"), *posture_routes.routes(self.posture))
+        routes = (
+            *approval_routes.routes(self.approvals, "gw-1"),
+            *posture_routes.routes(self.posture),
+            *(_row(name, act) for name, act in (("slow", _slow), ("failing", _failing))),
+        )
         self.api = AdminApi(routes, door=self.door, clock=clock, count=self.count, changed=self.changed)
         self.ann = issued(pki, "person", "it", "admin-ann")
         self.bob = issued(pki, "person", "it", "admin-bob")
@@ -315,6 +343,18 @@ async def test_nothing_happens_that_the_journal_cannot_record(pki: Pki, tmp_path
         status, told = await place.curl(place.ann, "/admin/v1/mode", {"mode": "maintenance"})
         assert (status, told["code"]) == (503, "not_recorded")
         assert place.posture.mode == "run"
+
+
+async def test_an_act_that_takes_too_long_or_fails_has_an_outcome_that_says_so(
+    pki: Pki, tmp_path: Path
+) -> None:
+    async with room(pki, tmp_path) as place:
+        assert (await place.curl(place.ann, "/admin/v1/slow", {}))[0] == 503
+        status, told = await place.curl(place.ann, "/admin/v1/failing", {})
+        assert (status, told["code"]) == (500, "failed")
+        assert "nobody thought" not in json.dumps(told)
+        assert place.changes == 0
+    assert [record["result"]["status"] for record in place.recorded("outcome")] == ["failed"] * 2
 
 
 async def test_own_requests_cannot_be_granted_over_the_api(pki: Pki, tmp_path: Path) -> None:

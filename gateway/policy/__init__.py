@@ -6,5 +6,7 @@ loader      Bundle -> Policy, if nothing in it can make an engine fail open
 engine      Policy + question -> decision, or a denial
 cache       decisions shared by questions that policy cannot tell apart
 decider     all of it behind `guard.ports.Engine`
+server      one question to an OPA server; `remote` judges the answer, `breaker` says whether it is there
+opa_decider the same as decider where OPA decides; `crosscheck` holds some answers against the engine here
 testing     a bundle's own tests
 """

@@ -7,6 +7,7 @@ want of it, and when it is back.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -112,17 +113,19 @@ class Remote:
         Whether OPA has the active revision is part of the question; while there is none, nothing is asked.
         """
         while True:
-            active = engine()
-            if active is not None and self._breaker.due(self._clock().mono_ns):
-                await self.ask(active, _PROBE, "")
-            self._end(self._clock().mono_ns)
+            # Whatever a look brings, there is a next one: nobody else finds out that OPA is back.
+            with contextlib.suppress(Exception):
+                active = engine()
+                if active is not None and self._breaker.due(self._clock().mono_ns):
+                    await self.ask(active, _PROBE, "")
+                self._end(self._clock().mono_ns)
             await asyncio.sleep(LOOK_S)
 
     def _succeeded(self) -> None:
         now = self._clock().mono_ns
         without_s = round(self._breaker.without_ns(now) / SECOND, 3)
-        self.why, self._ended = "", False
-        if self._breaker.succeeded(now):
+        ended, self.why, self._ended = self._ended, "", False
+        if self._breaker.succeeded(now) or ended:
             self._told(BACK, {"after_s": without_s})
 
     def _failed(self, began: int, why: Unanswered) -> Unanswered:

@@ -317,6 +317,45 @@ async def test_probes_are_whole_questions_that_find_an_outage_before_anybody_ask
     assert json.loads(bench.asked[0])["op"]["kind"] == "control.probe"
 
 
+async def test_a_look_that_fails_is_followed_by_another() -> None:
+    bench = Bench()
+    bench.fails(TimeoutError())
+
+    def told(code: str, _known: dict[str, Any]) -> None:
+        bench.told.append((code, {}))
+        raise OSError("no journal")
+
+    bench.remote._told = told
+    running = asyncio.create_task(bench.opa.run())
+    async with asyncio.timeout(10):
+        while not bench.opa.status.away:
+            bench.mono_ns += SECOND
+            await asyncio.sleep(0.01)
+        bench.answer = bench.right
+        while bench.opa.status.away:
+            bench.mono_ns += SECOND
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert bench.told == [(AWAY, {}), (BACK, {})]
+
+
+async def test_that_reads_ended_is_never_left_without_a_back() -> None:
+    """Without any time for reads, one lost answer ends them, and is no outage."""
+    bench = Bench()
+    bench.remote._breaker._without_ns = 0
+    bench.fails(TimeoutError())
+    running = asyncio.create_task(bench.opa.run())
+    async with asyncio.timeout(10):
+        while not bench.told:  # noqa: ASYNC110  a test's wait, with a deadline
+            await asyncio.sleep(0.01)
+        bench.answer = bench.right
+        bench.mono_ns += SECOND
+        while len(bench.told) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert [code for code, _ in bench.told] == [ENDED, BACK]
+
+
 async def test_cancelling_passes() -> None:
     bench = Bench()
 

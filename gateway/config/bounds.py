@@ -111,7 +111,7 @@ WORDS: dict[tuple[type[Struct], str], Words] = {
     (Asset, "name"): NAME,
     (Asset, "kind"): NAME,
     (Asset, "zone"): NAME,
-    (BundleService, "url"): URL,
+    (BundleService, "url"): Words(r"^https://[!-~]{1,2000}$", "write https:// and the rest of the address"),
     (Signing, "scope"): Words(r"^[!-~]{0,128}$", "write visible ASCII characters, at most 128"),
     (OpaSection, "url"): URL,
     (AdminSection, "host"): HOST,

@@ -87,13 +87,17 @@ class Projection:
 
     def facts(self, facts: Facts) -> bytes:
         """Key of what is true now. `writes_60s` and `approval` are null in every question that is cached."""
-        both = repr((facts.crl, facts.crls, facts.break_glass)).encode() if self._both else b""
-        return both + key(facts_part(facts), self._facts)
+        return key(_both_of_all(facts), self._both) + key(facts_part(facts), self._facts)
 
 
 def key(part: Part, paths: tuple[Path, ...]) -> bytes:
     """The values at those paths as text, different for any two that differ: `[value]`, or `[]` if absent."""
     return _canonical([_at(part, path) for path in paths])
+
+
+def _both_of_all(facts: Facts) -> Part:
+    """What `question.both_part` can be for any caller."""
+    return {"state": {"crl": [facts.crl, facts.crls], "break_glass": facts.break_glass}}
 
 
 def _at(node: Any, path: Path) -> list[Any]:

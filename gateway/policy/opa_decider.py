@@ -10,6 +10,10 @@ What the embedded engine decides meanwhile is kept apart: it never becomes an an
 it decides who may ask the control socket for the status, which is asked most when something is wrong.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -54,6 +58,7 @@ class OpaDecider:
         self._check = check
         self._entries = standin_entries
         self._standin: _Standin | None = None
+        self._acting: Counter[tuple[str, str | None]] = Counter()
         self._fallback = 0
         self._unavailable = 0
 
@@ -120,8 +125,10 @@ class OpaDecider:
                 return self._without(active, None, caller, operation, now, approval)
             facts = self._decider.facts
             place = None if approval is not None else active.cache.place(caller, operation)
-            asked, ulid = self._decider.ask_of(caller, operation, now, writes_60s, approval)
-            answer = await self._remote.ask(active.engine, asked, ulid)
+            with self._on_its_way(caller, operation) as others:
+                counted = None if writes_60s is None else writes_60s + others
+                asked, ulid = self._decider.ask_of(caller, operation, now, counted, approval)
+                answer = await self._remote.ask(active.engine, asked, ulid)
             if isinstance(answer, Unanswered):
                 return self._without(active, answer, caller, operation, now, approval)
             decision = self._checked(answer, active.engine)
@@ -130,6 +137,24 @@ class OpaDecider:
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is no
             return self._decider.broken(active, error)
         return decision
+
+    @contextmanager
+    def _on_its_way(self, caller: Caller, operation: Operation) -> Iterator[int]:
+        """How many acts of this subject on this asset OPA is asked about now.
+
+        They count as done in `state.writes_60s`: a write counts once it is allowed, and those that wait for
+        their answers at the same time would all pass a budget that has room for one.
+        """
+        who = caller.identity.subject, operation.asset
+        acts = operation.action in MUTATING
+        others = self._acting[who]
+        self._acting[who] += acts
+        try:
+            yield others
+        finally:
+            self._acting[who] -= acts
+            if not self._acting[who]:
+                del self._acting[who]
 
     def _checked(self, answer: Decision, engine: Engine) -> Decision:
         self._decider.count_error(answer)

@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.guard.passage import Door, enter, finish
 from gateway.guard.ports import Engine as Port
+from gateway.guard.verdict import Forward, Pending
 from gateway.model.decision import Allowed, Approval, Decision, Denied, Origin
 from gateway.model.identity import Authentication, Kind
 from gateway.model.moment import SECOND, Now
@@ -31,6 +33,7 @@ from gateway.policy.opa_decider import OpaDecider
 from gateway.policy.remote import AWAY, BACK, ENDED, Remote
 from gateway.policy.server import UndecidedError
 from tests.policy.questions import NOW, OPEN, caller, read, shipped, write
+from tests.scenarios.stage import Bytes, Memory
 from tests.unit.policy.bundles import changed
 
 HMI = caller("spiffe://demo.example/plant/hmi-1", "operator")
@@ -497,3 +500,24 @@ def test_the_status_is_told_however_long_opa_is_away() -> None:
     assert decision.origin is Origin.FALLBACK
     assert bench.code(msgspec.structs.replace(status, action=Action.ADMIN)) == "engine.unavailable"
     assert bench.code(read()) == "engine.unavailable"
+
+
+async def test_writes_that_wait_together_do_not_pass_a_budget_that_has_room_for_fewer() -> None:
+    bench = Bench()
+
+    async def slow(question: bytes) -> bytes:
+        await asyncio.sleep(0.01)
+        return await bench.right(question)
+
+    bench.answer = slow
+    budget = shipped().data["bounds"]["writes_60s"]
+    door = Door(bench.opa, Memory([]))
+
+    async def one() -> bool:
+        pending = enter(Bytes(b""), (write(),), HMI, door, NOW)
+        assert isinstance(pending, Pending)
+        return isinstance(await finish(pending, door, NOW), Forward)
+
+    passed = await asyncio.gather(*(one() for _ in range(budget + 80)))
+    assert sum(passed) == budget
+    assert not bench.opa._acting

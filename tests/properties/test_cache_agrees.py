@@ -21,7 +21,7 @@ from gateway.policy.loader import Policy, load
 from tests.policy.questions import NOW, callers, conditioned, facts, operations
 from tests.policy.test_cached_keys import probed, says
 
-MANY = int(os.environ.get("CACHE_OPERATIONS", "10000"))
+MANY = int(os.environ.get("CACHE_OPERATIONS", "6000"))
 CHANGE_EVERY = 500
 "Operations between two changes of facts or of the bundle."
 SEED = int(os.environ.get("CACHE_SEED", "20261123"))

@@ -1,5 +1,6 @@
 """Records as sentences: who did what to which device, old and new value, under which rule, what came."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,13 @@ RESULTS = {
 UNKNOWN = "Outcome: {}; whether it was done is not known."
 DECIDING = ("guardrail", "base", "site", "grant", "default")
 "Kinds of reasons, those that decide first: a grant that nearly fits is a hint. Other kinds come before all."
+EVENTS = {
+    "approval requested": "{who} needs the word of {by_role} (request {request}): {what}",
+    "approval used": "approval {request} was used: {what}; granted by {by}",
+    "window over": "the window {name} is over; {by} had opened it",
+    "break_glass over": "the broken glass of {by} is over ({name})",
+}
+"What people's acts lead to. The signed statements are told by `details`."
 CAME = {"accepted": "came in by", "unidentified": "came in unidentified by"}
 WENT = {"refused": "was refused by", "cut": "was cut off by"}
 
@@ -105,9 +113,16 @@ def _brief(record: Told, came: str | None, *, full: bool = False) -> str:
             return f"{note['event']}" + _found(note.get("recovery") or {})
         case "auth" if note.get("result") in CAME | WENT:
             return f"{_who(by)} {_door(note)}"
+        case "admin" if note.get("event") in EVENTS:
+            return EVENTS[note["event"]].format_map(defaultdict(lambda: "?", _listed(note), who=_who(by)))
         case _:
             rest = ", ".join(f"{k} {v}" for k, v in note.items() if v not in (None, ""))
             return f"{_who(by)}: {rest}" if by else rest
+
+
+def _listed(note: Told) -> Told:
+    """A note whose lists are read as one does."""
+    return {name: " and ".join(map(str, v)) if isinstance(v, list) else v for name, v in note.items()}
 
 
 def _door(note: Told) -> str:

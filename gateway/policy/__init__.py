@@ -1,7 +1,9 @@
 """Floor 1: policy. What is asked, what may be loaded, who answers, and which answers are shared.
 
 question    (caller, operation, facts) -> dmz.input/1
-bundle      a folder of Rego and data -> Bundle
+bundle      a folder or archive of Rego and data -> Bundle
+archive     .tar.gz <-> members; signature, release, serials: whose, until when, and none older
+source      where bundles come from; service: over HTTPS
 loader      Bundle -> Policy, if nothing in it can make an engine fail open
 engine      Policy + question -> decision, or a denial
 cache       decisions shared by questions that policy cannot tell apart

@@ -442,6 +442,9 @@ def test_opa_takes_the_same_archive_from_the_same_place(
         until("OPA has the next", lambda: opa.revision() == released(2).revision)
         until("the other refuses", lambda: b"failed to verify JWT signature" in wary.log.read_bytes())
         assert wary.revision() is None
+        desk.server.archive = archive.pack(released(3).members())
+        until("OPA refuses it unsigned", lambda: b"bundle missing .signatures.json" in opa.log.read_bytes())
+        assert opa.revision() == released(2).revision
     finally:
         opa.end()
         wary.end()

@@ -63,7 +63,7 @@ class CrossCheck:
             return "nowhere: no folder is set"
         found = {
             "revision": decision.revision,
-            "question": json.loads(decision.question),
+            "input": json.loads(decision.question),  # so that the file as it is can be sent to OPA
             "opa": told(decision),
             "embedded": told(other),
         }

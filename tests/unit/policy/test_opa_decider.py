@@ -418,7 +418,7 @@ def test_a_difference_denies_alarms_and_is_kept(fields: dict[str, Any], tmp_path
     file = tmp_path / "kept" / known["kept"]
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     kept = json.loads(file.read_text())
-    assert json.dumps(kept["question"]) == json.dumps(json.loads(bench.asked[0]))
+    assert json.dumps(kept["input"]) == json.dumps(json.loads(bench.asked[0]))
     assert kept["opa"] != kept["embedded"]
     assert kept["embedded"]["allow"] is False
     assert bench.opa.decide(NOBODY, read(), bench.clock()) is None, "and it is not shared"

@@ -100,6 +100,7 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
         if needs_approval(decision):
             writes = _writes(operation, caller, door, now)
             decision = await ask_again(operation, decision, caller, door.engine, door.approvals, writes, now)
+            _note(operation, decision, caller, door, now)
         decisions.append(decision)
     if not any(operation.action in MUTATING for operation in operations):
         return _pass_reads(pending.frame, operations, tuple(decisions), caller, door, now)
@@ -139,9 +140,15 @@ def decide(operation: Operation, caller: Caller, door: Door, now: Now) -> Decisi
     return decision
 
 
-def _note(operation: Operation, decision: Decision | None, caller: Caller, door: Door, now: Now) -> None:
-    """A write counts as soon as it is allowed: those that wait for their record would all pass at once."""
-    if operation.action in MUTATING and isinstance(decision, Allowed):
+def _note(
+    operation: Operation, decision: Decision | Waived | None, caller: Caller, door: Door, now: Now
+) -> None:
+    """A write counts as soon as it passes: those that wait for their record would all pass at once.
+
+    One that waits for people does not, or whoever repeats it until they agree has no writes left then.
+    """
+    passes = isinstance(decision, Allowed | Waived) and not needs_approval(decision)
+    if passes and operation.action in MUTATING:
         door.writes.note(caller.identity.subject, operation.asset or "", now.mono_ns)
 
 
@@ -187,6 +194,7 @@ def _judge(
                     expiries.append(carried.expires_ns)
         if isinstance(judged, Denied):
             judged = waive(judged, operation, caller, door.stages)
+            _note(operation, judged, caller, door, now)
         if isinstance(judged, Denied) or (isinstance(judged, Waived) and judged.stage is Stage.MONITOR):
             door.journal.denied(caller, operation, judged, now)
         if isinstance(judged, Allowed | Waived):

@@ -111,7 +111,7 @@ def test_with_one_policy_is_asked_again_and_it_is_spent_before_the_intent(site: 
     site.people.granted["write"] = "01REQ"
     verdict = site.send(WRITE)
     assert isinstance(verdict, Forward)
-    assert site.story == ["claim write", "ask write 01REQ writes=1", "spend 01REQ", "intent write"]
+    assert site.story == ["claim write", "ask write 01REQ writes=0", "spend 01REQ", "intent write"]
     (decision,) = verdict.permit.decisions
     assert isinstance(decision, Allowed)
     assert decision.approval == Approval(id="01REQ", by=(BOSS,)), "both people are in the record"
@@ -122,6 +122,15 @@ def test_an_approval_is_used_once(site: Site) -> None:
     assert isinstance(site.send(WRITE), Forward)
     assert site.send(WRITE) == Refuse(Why.DENIED)
     assert site.story.count("intent write") == 1
+
+
+def test_what_waits_for_people_uses_up_no_writes(site: Site) -> None:
+    for _ in range(5):
+        site.send(WRITE)
+    site.people.granted["write"] = "01REQ"
+    assert isinstance(site.send(WRITE), Forward)
+    now = site.stage.now()
+    assert site.stage.door.writes.count(CALLER.identity.subject, "plc-1", now.mono_ns) == 1
 
 
 def test_of_two_frames_that_claim_one_approval_one_acts(site: Site) -> None:

@@ -202,6 +202,14 @@ def test_a_waived_write_has_its_durable_intent_all_the_same() -> None:
     assert site.send(WRITE) == Refuse(Why.NOT_RECORDED)
 
 
+def test_a_waived_write_counts_for_the_budget_which_is_a_guardrail() -> None:
+    site = Site(("grant",), Rollout.OBSERVE)
+    for _ in range(3):
+        site.send(WRITE)
+    counted = site.stage.door.writes.count(CALLER.identity.subject, "plc-1", site.stage.now().mono_ns)
+    assert counted == 3
+
+
 def test_a_frame_passes_only_where_every_operation_does() -> None:
     """One operation is waived; another is denied for good: nothing of the frame leaves."""
     site = Site(("site",), Rollout.OBSERVE)

@@ -30,8 +30,6 @@ question := {
 	"time": {"windows": [], "trusted": true},
 }
 
-conduits := [{"from": "plant", "to": "plant", "protocols": ["opcua"]}]
-
 node := "nsu=urn:demo:plc;s=Tank.Level"
 
 asked(action, change) := object.union(question, {
@@ -39,23 +37,24 @@ asked(action, change) := object.union(question, {
 	"opcua": object.union(question.opcua, change),
 })
 
-codes(document, entry) := {reason.code | some reason in decision(document, entry).reasons}
-
-decision(document, entry) := answer if {
-	grant := {
-		"id": "g",
-		"subjects": ["urn:demo:hmi-1"],
-		"actions": ["read", "write", "call", "browse", "subscribe"],
-		"protocols": ["opcua"],
-		"assets": ["plc-1"],
-		"opcua": [entry],
-	}
-	answer := data.dmz.decision with input as document with data.grants as [grant] with data.conduits as conduits
+grant(entry) := {
+	"id": "g",
+	"subjects": ["urn:demo:hmi-1"],
+	"actions": ["read", "write", "call", "browse", "subscribe"],
+	"protocols": ["opcua"],
+	"assets": ["plc-1"],
+	"opcua": [entry],
 }
 
-gives(document, entry) if codes(document, entry) == {"grant.matched"}
+gives(document, entry) if {
+	matched := data.dmz.grants.matched with input as document with data.grants as [grant(entry)]
+	matched == {"g"}
+}
 
-lacks(document, entry) if codes(document, entry) == {"grant.nodes"}
+lacks(document, entry) if {
+	near := data.dmz.grants.near with input as document with data.grants as [grant(entry)]
+	{reason.code | some reason in near} == {"grant.nodes"}
+}
 
 test_a_node_by_its_id if {
 	gives(question, {"nodes": [node]})
@@ -110,7 +109,7 @@ test_a_method_of_an_object if {
 	gives(call({}), pump)
 	lacks(call({"method": "nsu=urn:demo:plc;s=Pump.Reset"}), pump)
 	lacks(call({"node": "nsu=urn:demo:plc;s=Pump2"}), pump)
-	codes(call({"method": null}), pump) == {"grant.nodes", "guardrail.opcua_server"}
+	lacks(call({"method": null}), pump)
 	lacks(call({}), object.remove(pump, {"methods"}))
 	lacks(asked("read", {"node": "nsu=urn:demo:plc;s=Pump"}), pump)
 }

@@ -8,12 +8,22 @@ import random
 from functools import cache
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from gateway.model.asset import Table
 from gateway.model.identity import Authentication, Caller, Identity, Kind, RoleState
 from gateway.model.moment import Now
-from gateway.model.operation import MUTATING, Action, ModbusTarget, NorthTarget, Operation, Point, Protocol
+from gateway.model.operation import (
+    MUTATING,
+    Action,
+    AdminTarget,
+    ModbusTarget,
+    NorthTarget,
+    OpcuaTarget,
+    Operation,
+    Point,
+    Protocol,
+)
 from gateway.policy import bundle as bundles
 from gateway.policy.bundle import Bundle
 from gateway.policy.facts import Facts
@@ -24,6 +34,10 @@ VIEW = "spiffe://demo.example/plant/view-1"
 GATEWAY = "spiffe://demo.example/gateway/gw-1"
 HISTORIAN = "spiffe://demo.example/it/historian-1"
 NOBODY = "anonymous:legacy"
+PANEL = "urn:demo:panel-1"
+LEA = "spiffe://demo.example/person/lea"
+SAM = "spiffe://demo.example/person/sam"
+LEVEL = "nsu=urn:demo:plc;s=Tank.Level"
 
 NOW = Now(wall_ns=1_795_400_000_123_456_789, mono_ns=5, trusted=True, judge_ns=1_795_400_000_123_456_789)
 OPEN = Facts(mode="run", freeze=False, crl="fresh", clock="trusted", trusted=True)
@@ -82,6 +96,56 @@ CONDITIONED: list[dict[str, Any]] = [
         "assets": ["plc-1"],
         "modbus": [{"table": "holding", "ranges": [[0, 0]]}],
     },
+    {
+        "id": "panel-by-opcua",
+        "subjects": [PANEL],
+        "actions": ["read", "browse", "subscribe"],
+        "protocols": ["opcua"],
+        "assets": ["plc-1"],
+        "opcua": [
+            {"nodes": ["nsu=urn:demo:plc;s=Tank.*"], "min_interval_ms": 500, "most_history_s": 3600},
+            {"paths": ["/Plant/plc-1/#"], "services": ["Browse"]},
+            {"services": ["CreateSubscription"], "min_interval_ms": 500},
+        ],
+    },
+    {
+        "id": "panel-writes-by-opcua",
+        "subjects": [PANEL],
+        "actions": ["write", "call"],
+        "protocols": ["opcua"],
+        "assets": ["plc-1"],
+        "opcua": [
+            {"nodes": [LEVEL]},
+            {"nodes": [LEVEL], "methods": [f"{LEVEL}.Reset"], "arguments": [{"min": 0, "max": 9}]},
+        ],
+    },
+    {
+        "id": "panel-publishes",
+        "subjects": [PANEL],
+        "actions": ["read"],
+        "protocols": ["https"],
+        "assets": ["plc-1"],
+        "consumers": [HISTORIAN],
+        "formats": ["json"],
+    },
+    {
+        "id": "glass-reads",
+        "subjects": [VIEW],
+        "actions": ["read"],
+        "protocols": ["modbus"],
+        "assets": ["plc-1"],
+        "modbus": [{"table": "holding", "ranges": [[300, 399]]}],
+        "break_glass": True,
+    },
+    {
+        "id": "agreed-reads",
+        "subjects": [VIEW],
+        "actions": ["read"],
+        "protocols": ["modbus"],
+        "assets": ["plc-1"],
+        "modbus": [{"table": "holding", "ranges": [[400, 499]]}],
+        "approval": {"by": "shift-lead", "within_s": 60},
+    },
 ]
 
 
@@ -95,13 +159,22 @@ def conditioned() -> Bundle:
     """The same with grants that use every condition."""
     bundle = shipped()
     bounds = bundle.data["bounds"]
-    plc = {**bounds["writable"]["plc-1"], "files": [{"files": [[1, 9]], "records": [[0, 99]]}]}
+    plc = {
+        **bounds["writable"]["plc-1"],
+        "files": [{"files": [[1, 9]], "records": [[0, 99]]}],
+        "nodes": ["nsu=urn:demo:plc;s=Tank.*"],
+        "methods": [f"{LEVEL}.Reset"],
+    }
     data = {
         **bundle.data,
+        "conduits": [
+            *bundle.data["conduits"],
+            {"from": "plant", "to": "plant", "protocols": ["opcua", "https"]},
+        ],
         "grants": [*bundle.data["grants"], *CONDITIONED],
         "bounds": {**bounds, "writable": {"plc-1": plc}},
     }
-    return msgspec.structs.replace(bundle, data=data, revision="0" * 64)
+    return replace(bundle, data=data, revision="0" * 64)
 
 
 def caller(
@@ -196,6 +269,67 @@ def fetch(kind: str = "https.read_tag", asset: str | None = "plc-1") -> Operatio
     )
 
 
+def node(**target: Any) -> Operation:
+    """A read over OPC UA."""
+    fields: dict[str, Any] = {
+        "service": "Read",
+        "node": LEVEL,
+        "path": "/Plant/plc-1/Tank/Level",
+        "attribute": "Value",
+        "security": "Basic256Sha256",
+        "mode": "SignAndEncrypt",
+    }
+    return Operation(
+        protocol=Protocol.OPCUA,
+        action=Action.READ,
+        kind="opcua.read",
+        asset="plc-1",
+        asset_kind="plc",
+        opcua=OpcuaTarget(**{**fields, **target}),
+    )
+
+
+def nodes() -> list[Operation]:
+    """One of each action over OPC UA."""
+    start = NOW.wall_ns
+    return [
+        node(),
+        node(service="HistoryRead", history_start_ns=start, history_end_ns=start + 3_600 * 10**9),
+        replace(node(service="Browse", node="nsu=urn:demo:plc;s=Pump", attribute=None), action=Action.BROWSE),
+        replace(node(service="CreateMonitoredItems", sampling_ms=500), action=Action.SUBSCRIBE),
+        replace(
+            node(service="CreateMonitoredItems", sampling_ms=-1, publishing_ms=500), action=Action.SUBSCRIBE
+        ),
+        replace(
+            node(service="CreateSubscription", node=None, attribute=None, publishing_ms=500),
+            action=Action.SUBSCRIBE,
+        ),
+        replace(node(service="Write", type="Double", value=7), action=Action.WRITE),
+        replace(
+            node(service="Call", attribute=None, method=f"{LEVEL}.Reset", arguments=(5,)), action=Action.CALL
+        ),
+    ]
+
+
+def act(kind: str, **target: Any) -> Operation:
+    """What a person does to the gateway."""
+    return Operation(
+        protocol=Protocol.HTTPS, action=Action.ADMIN, kind=f"admin.{kind}", admin=AdminTarget(**target)
+    )
+
+
+def acts() -> list[Operation]:
+    """Acts that somebody may do in the demo, and what is read about the gateway."""
+    return [
+        act("approve", subject=HMI, scope="asset:plc-1", value="modbus.write_single_coil", request="01K"),
+        act("open_window", value="vendor-access", minutes=60),
+        act("break_glass", subject=SAM, value="overflow", minutes=30),
+        act("set_stage", scope="asset:plc-1", value="monitor"),
+        act("set_mode", value="maintenance"),
+        replace(fetch("admin.state", None), points=()),
+    ]
+
+
 def callers() -> list[Caller]:
     """Everybody, and everybody with one thing wrong."""
     gateway, internal = Kind.GATEWAY, Authentication.INTERNAL
@@ -225,6 +359,12 @@ def callers() -> list[Caller]:
         caller(NOBODY, kind=Kind.NOBODY, auth=none, state=absent, listener="modbus-north"),
         caller(NOBODY, kind=Kind.WORKLOAD, auth=none, state=absent, listener="legacy"),
         caller(HMI, "operator", kind=Kind.NOBODY, listener="legacy"),
+        caller(PANEL, listener="opcua-north", state=RoleState.ABSENT),
+        caller(PANEL, listener="opcua-north", state=RoleState.ABSENT, auth=Authentication.INTERNAL),
+        caller(LEA, kind=Kind.PERSON, listener="admin", state=RoleState.ABSENT),
+        caller(SAM, "on-call", kind=Kind.PERSON, listener="admin"),
+        caller(SAM, kind=Kind.WORKLOAD, listener="admin", state=RoleState.ABSENT),
+        caller("spiffe://demo.example/person/pat", kind=Kind.PERSON, zone="it", listener="admin"),
     ]
 
 
@@ -241,6 +381,8 @@ def operations(dice: random.Random, many: int) -> list[Operation]:
         fetch("https.health", None),
         Operation(protocol=Protocol.CONTROL, action=Action.ADMIN, kind="control.reload"),
         *devices(),
+        *nodes(),
+        *acts(),
         _with(write(), fc=22, values=None, and_mask=0xFF00, or_mask=1),
     ]
     found = list(bases)
@@ -265,8 +407,15 @@ def devices() -> list[Operation]:
 
 OWN: dict[str, tuple[Any, ...]] = {
     "action": tuple(Action),
-    "protocol": (Protocol.MODBUS, Protocol.HTTPS, Protocol.MQTT),
-    "kind": ("control.status", "https.health", "https.metrics", "modbus.read_coils"),
+    "protocol": (Protocol.MODBUS, Protocol.HTTPS, Protocol.MQTT, Protocol.OPCUA),
+    "kind": (
+        "admin.list_approvals",
+        "admin.break_glass",
+        "control.status",
+        "https.health",
+        "https.metrics",
+        "modbus.read_coils",
+    ),
     "asset": ("plc-1", "meter-1", "plc-9", None),
     "asset_kind": ("plc", "meter", "safety", None),
     "points": (
@@ -289,15 +438,38 @@ MODBUS: dict[str, tuple[Any, ...]] = {
     "record": (None, 0, 9, 10, 89, 90, 99),
     "and_mask": (None, 0, 0xFF00),
 }
-TOPICS = ("acme/demo/x", "acme/demo/", "acme/demo", "acme/other", "dmz/demo/gw-1/status", None)
+OPCUA: dict[str, tuple[Any, ...]] = {
+    "service": ("Read", "Write", "HistoryRead", "HistoryUpdate", "CreateSubscription", "ModifySubscription"),
+    "node": (LEVEL, f"{LEVEL}.x", "nsu=urn:demo:plc;s=Pump", "i=2267", None),
+    "path": ("/Plant/plc-1/Pump", "/Plant/plc-10", None),
+    "attribute": ("Value", "DisplayName", "WriteMask", None),
+    "method": (f"{LEVEL}.Reset", "i=12886", None),
+    "arguments": (None, (), (9,), (10,), ("9",), (1, 2)),
+    "sampling_ms": (None, -1, 0, 499, 500),
+    "publishing_ms": (None, 0, 499, 500),
+    "history_start_ns": (None, 0, NOW.wall_ns, NOW.wall_ns - 1),
+    "history_end_ns": (None, NOW.wall_ns, NOW.wall_ns + 3_600 * 10**9 + 1),
+    "security": ("None", "Basic128Rsa15", "Aes256_Sha256_RsaPss", None),
+    "mode": ("Sign", None),
+}
+ADMIN: dict[str, tuple[Any, ...]] = {
+    "subject": (HMI, LEA, SAM, None),
+    "scope": ("asset:plc-1", "asset:meter-1", None),
+    "value": ("vendor-access", "working-hours", "monitor", "off", "maintenance", None),
+    "minutes": (None, 0, 1, 30, 31, 60, 61, 120, 121, 240, 241),
+    "request": ("01K", None),
+}
+NORTH: dict[str, tuple[Any, ...]] = {
+    "topic": ("acme/demo/x", "acme/demo/", "acme/demo", "acme/other", "dmz/demo/gw-1/status", None),
+    "consumer": ("broker", HISTORIAN, None),
+    "format": ("json", "sparkplug", None),
+}
 
 
 def neighbours() -> list[tuple[Caller, Operation, Facts]]:
     """Everybody asks for reads that differ in one field; then facts that differ in one field."""
     night = Facts(mode="run", windows=("working-hours",), trusted=True, freeze=False, crl="fresh")
-    conditional = msgspec.structs.replace(
-        read(100, table=Table.HOLDING, fc=3), points=(Point("plc-1.level_sp"),)
-    )
+    conditional = replace(read(100, table=Table.HOLDING, fc=3), points=(Point("plc-1.level_sp"),))
     bases = [
         read(),
         conditional,
@@ -312,9 +484,15 @@ def neighbours() -> list[tuple[Caller, Operation, Facts]]:
     reads = [operation for operation in devices() if operation.action not in MUTATING]
     for base in (*reads, device(8, sub=0)):
         asked += [(who, what, night) for what in _one_changed(base) for who in callers()[:2]]
+    panel = [who for who in callers() if who.identity.subject in (PANEL, LEA)]
+    shared = [operation for operation in (*nodes(), *acts()) if operation.action not in MUTATING]
+    asked += [(who, what, night) for base in shared for what in _one_changed(base) for who in panel]
+    glass = replace(night, break_glass=((VIEW, "01K"),))
+    kept = read(300, table=Table.HOLDING, fc=3)
+    asked += [(who, kept, now) for now in (night, glass) for who in callers()[10:12]]
     changes: tuple[dict[str, Any], ...] = ({}, {"mode": "off"}, {"windows": ()}, {"trusted": False})
     for change in changes:
-        now = msgspec.structs.replace(night, **change)
+        now = replace(night, **change)
         asked += [(who, conditional, now) for who in callers()[10:12]]
         asked += [(who, conditional, night) for who in callers()[10:12]]
     return asked
@@ -323,20 +501,25 @@ def neighbours() -> list[tuple[Caller, Operation, Facts]]:
 def _one_changed(base: Operation) -> list[Operation]:
     found = [base]
     for name, values in OWN.items():
-        found += [msgspec.structs.replace(base, **{name: value}) for value in values]
+        found += [replace(base, **{name: value}) for value in values]
     if base.modbus is not None:
         for name, values in MODBUS.items():
             found += [_with(base, **{name: value}) for value in values]
+    if base.opcua is not None:
+        for name, values in OPCUA.items():
+            found += [_within(base, "opcua", **{name: value}) for value in values]
     if base.north is not None:
-        for topic in TOPICS:
-            north = msgspec.structs.replace(base.north, topic=topic)
-            found.append(msgspec.structs.replace(base, north=north))
+        for name, values in NORTH.items():
+            found += [_within(base, "north", **{name: value}) for value in values]
     return [operation for operation in found if operation.action not in MUTATING]
 
 
 def _with(base: Operation, **change: Any) -> Operation:
-    assert base.modbus is not None
-    return msgspec.structs.replace(base, modbus=msgspec.structs.replace(base.modbus, **change))
+    return _within(base, "modbus", **change)
+
+
+def _within(base: Operation, half: str, **change: Any) -> Operation:
+    return replace(base, **{half: replace(getattr(base, half), **change)})
 
 
 def _changed(dice: random.Random, operation: Operation) -> Operation:
@@ -344,12 +527,13 @@ def _changed(dice: random.Random, operation: Operation) -> Operation:
     if operation.modbus is not None and dice.random() < 0.6:
         name = dice.choice(list(MODBUS))
         return _with(operation, **{name: dice.choice(MODBUS[name])})
-    if operation.north is not None and dice.random() < 0.5:
-        change = {"north": msgspec.structs.replace(operation.north, topic=dice.choice(TOPICS))}
-    else:
-        name = dice.choice(list(OWN))
-        change = {name: dice.choice(OWN[name])}
-    return msgspec.structs.replace(operation, **change)
+    for half, fields in (("opcua", OPCUA), ("admin", ADMIN), ("north", NORTH)):
+        if getattr(operation, half) is not None and dice.random() < 0.6:
+            name = dice.choice(list(fields))
+            return _within(operation, half, **{name: dice.choice(fields[name])})
+    name = dice.choice(list(OWN))
+    change = {name: dice.choice(OWN[name])}
+    return replace(operation, **change)
 
 
 def facts(dice: random.Random) -> Facts:
@@ -357,7 +541,8 @@ def facts(dice: random.Random) -> Facts:
     return Facts(
         mode=dice.choice(("run", "run", "maintenance")),
         freeze=dice.random() < 0.2,
-        windows=dice.choice(((), ("working-hours",), ("working-hours", "night"))),
+        windows=dice.choice(((), ("working-hours",), ("working-hours", "vendor-access"))),
+        break_glass=dice.choice(((), ((SAM, "01K"), (VIEW, "01L")))),
         crl=dice.choice(("fresh", "fresh", "stale", "grace_over", "missing")),
         crls=(("plant", dice.choice(("fresh", "stale", "missing"))),) if dice.random() < 0.5 else (),
         clock=dice.choice(("trusted", "trusted", "untrusted", "grace_over")),

@@ -7,6 +7,7 @@ another bundle may allow it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from msgspec import Struct
@@ -18,6 +19,8 @@ from gateway.wire.modbus.functions import name
 
 ULID = "01K00000000000000000000000"
 NOON = MONDAY + 12 * 60 * MINUTE
+GLASS = "01K00000000000000000000001"
+APPROVAL = "01K00000000000000000000002"
 READS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 WRITES = {"coil": 15, "discrete": 15, "holding": 16, "input": 16}
 MOST_ASSETS = 12
@@ -76,7 +79,9 @@ def _halves(grant: Grant, action: str, protocol: str) -> Iterator[Mapping[str, A
                 yield _node(area, action)
         case "mqtt":
             for topic in grant.get("topics", ("status",)):
-                yield {"topic": topic.replace("/#", "/a"), "consumer": "broker", "format": "json"}
+                consumer = grant.get("consumers", ("broker",))[0]
+                form = grant.get("formats", ("json",))[0]
+                yield {"topic": topic.replace("/#", "/a"), "consumer": consumer, "format": form}
         case _:
             yield {}
 
@@ -108,7 +113,9 @@ def _node(area: Mapping[str, Any], action: str) -> Mapping[str, Any]:
     """The half of a node, with the first of whatever the grant names."""
     services = {"read": "Read", "write": "Write", "call": "Call", "browse": "Browse"}
     first = {
-        name.removesuffix("s"): value[0] for name, value in area.items() if isinstance(value, list) and value
+        name.removesuffix("s"): value[0].replace("*", "x").replace("#", "x")
+        for name, value in area.items()
+        if isinstance(value, list) and value and isinstance(value[0], str)
     }
     return {"service": services.get(action, "CreateMonitoredItems"), "attribute": "Value", **first}
 
@@ -146,20 +153,18 @@ def _question(grant: Grant, place: Place, words: Vocabulary) -> Question:
         "modbus": {"unit": 1, **_rest(half)} if protocol == "modbus" else None,
         "opcua": _whole_node(half) if protocol == "opcua" else None,
         "northbound": dict(half) if protocol == "mqtt" else None,
-        "admin": dict.fromkeys(("subject", "scope", "value", "minutes", "request"))
-        if action == "admin"
-        else None,
+        "admin": None,
         "points": points(grant, words) if changes or grant.get("tags") else [],
         "state": {
             "mode": grant.get("modes", ("run",))[0],
             "freeze": False,
             "writes_60s": 0 if changes or action == "admin" else None,
             "approval": None,
-            "break_glass": None,
+            "break_glass": GLASS if grant.get("break_glass") else None,
             "crl": "fresh",
             "clock": "trusted",
         },
-        "time": {"ns": NOON, "windows": [], "trusted": True},
+        "time": {"ns": NOON, "windows": list(grant.get("windows", ())), "trusted": True},
     }
     question["subject"] |= {
         "cert": {"sha256": "00", "serial": "01", "issuer": "CN=Grid", "ski": "02"},
@@ -196,17 +201,46 @@ def _called(
             subject = {**question["subject"], **caller, "zone": zone}
             listener = grant.get("listeners", ("grid",))[0]
             conn = {**question["conn"], "zone": zone, "listener": listener}
-            for moment in _moments(grant, words):
+            for moment, approval, act in product(
+                _moments(grant, words), _approvals(grant, data), _acts(grant, words, caller["id"])
+            ):
                 asked = {
                     **question,
                     "subject": subject,
                     "conn": conn,
+                    "state": {**question["state"], "approval": approval},
                     "time": {**question["time"], "ns": moment},
+                    "admin": act,
                 }
                 if allows(asked):
                     return asked
                 first = first or asked
     return first or question
+
+
+def _approvals(grant: Grant, data: Mapping[str, Any]) -> Sequence[Question | None]:
+    """Nobody's approval, or that of somebody with the role which the grant wants."""
+    role = grant.get("approval", {}).get("by")
+    by = [subject for subject, roles in data["role_bindings"].items() if role in roles][:1]
+    return ({"id": APPROVAL, "by": by},) if by else (None,)
+
+
+def _acts(grant: Grant, words: Vocabulary, subject: str) -> Iterator[Question | None]:
+    """What a person's act can be about; no act where the grant gives none."""
+    yield None
+    if "admin" not in grant["actions"]:
+        return
+    values = grant.get("values") or [None, "observe", *words.modes, *words.windows]
+    scopes = [None if scope == "gateway" else scope for scope in grant.get("scopes", ("gateway",))]
+    for value, about in product(values, (None, subject, "spiffe://stranger.example/two")):
+        for minutes in (None, 1):
+            yield {
+                "subject": about,
+                "scope": scopes[0],
+                "value": value,
+                "minutes": minutes,
+                "request": None if minutes else APPROVAL,
+            }
 
 
 def _moments(grant: Grant, words: Vocabulary) -> Sequence[int]:

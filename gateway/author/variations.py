@@ -7,7 +7,7 @@ A change names a part of the question and what of it becomes otherwise; every ch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from gateway.author.bases import CALLERS, MOST_ASSETS, Base, stranger
+from gateway.author.bases import APPROVAL, CALLERS, GLASS, MOST_ASSETS, Base, stranger
 from gateway.author.form import Question
 from gateway.author.vocabulary import Vocabulary
 
@@ -181,9 +181,11 @@ def _state(base: Base, words: Vocabulary) -> Iterator[Change]:
         yield f"revocation lists {crl}", {"state": {"crl": crl}}
     for clock in ("trusted", "untrusted", "grace_over"):
         yield f"clock {clock}", {"state": {"clock": clock}}
-    yield "the glass is broken", {"state": {"break_glass": "01K00000000000000000000001"}}
+    for glass in (None, GLASS):
+        yield f"glass broken {glass is not None}", {"state": {"break_glass": glass}}
+    yield "not approved", {"state": {"approval": None}}
     for person in (subject, *words.subjects):
-        approval = {"id": "01K00000000000000000000002", "by": [person]}
+        approval = {"id": APPROVAL, "by": [person]}
         yield f"approved by {person}", {"state": {"approval": approval}}
     if base.question["op"]["action"] in CHANGING:
         for writes in (None, *(each + more for each in words.budgets for more in (-1, 0))):
@@ -194,7 +196,8 @@ def _time(_base: Base, words: Vocabulary) -> Iterator[Change]:
     for moment in words.moments():
         yield f"at {moment}", {"time": {"ns": moment}}
     yield "clock not believed", {"time": {"trusted": False}}
-    yield "every window open", {"time": {"windows": words.windows}}
+    yield "every window open that people open", {"time": {"windows": words.windows}}
+    yield "no window open", {"time": {"windows": []}}
 
 
 def _north(base: Base, words: Vocabulary) -> Iterator[Change]:
@@ -204,6 +207,10 @@ def _north(base: Base, words: Vocabulary) -> Iterator[Change]:
         stem = topic.removesuffix("/#")
         for each in (stem, f"{stem}/a", f"{stem}-a", f"{stem}/a/b"):
             yield f"topic {each}", {"northbound": {"topic": each, "consumer": "broker", "format": "json"}}
+    for consumer in _sorted({*words.consumers, "consumer-of-nobody"}):
+        yield f"to {consumer}", {"northbound": {"consumer": consumer}}
+    for form in _sorted({*words.formats, "format-of-nobody"}):
+        yield f"as {form}", {"northbound": {"format": form}}
     yield "no topic", {"northbound": None}
 
 
@@ -250,9 +257,9 @@ def _acts(base: Base, words: Vocabulary) -> Iterator[Change]:
         yield f"scope {scope}", {"admin": {"scope": scope}}
     for subject in (None, *words.subjects):
         yield f"about {subject}", {"admin": {"subject": subject}}
-    for value in _sorted({*words.modes, *words.windows, "observe", "monitor", "enforce"}):
+    for value in _sorted({*words.modes, *words.windows, *words.values, "observe", "monitor", "enforce"}):
         yield f"value {value}", {"admin": {"value": value}}
-    for minutes in (None, 0, *sorted(words.numbers)):
+    for minutes in (None, 0, *sorted(words.minutes | words.numbers)):
         yield f"for {minutes} minutes", {"admin": {"minutes": minutes}}
 
 

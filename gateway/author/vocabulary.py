@@ -24,6 +24,7 @@ MOST_SUBJECTS = 40
 "Subjects tried beside those that a grant names; of those with equal rights one stands for all."
 MONDAY = 1_795_996_800_000_000_000
 "2026-11-30T00:00:00Z, a Monday: the week in which windows are tried."
+TABLES = frozenset({"coil", "discrete", "input", "holding"})
 WEEK = 7 * 24 * 60
 "Minutes of it."
 
@@ -31,7 +32,8 @@ KNOWN = frozenset(
     {
         *("id", "description", "roles", "subjects", "subject_kinds", "actions", "protocols", "assets"),
         *("operations", "modbus", "tags", "limits", "windows", "modes", "listeners", "topics"),
-        *("obligations", "opcua", "admin"),
+        *("obligations", "opcua", "consumers", "formats", "scopes", "values", "most_minutes"),
+        *("break_glass", "approval"),
     }
 )
 "Members of a grant that the grid knows how to vary."
@@ -68,6 +70,15 @@ class Vocabulary:
         self.ages = sorted({b.data["bounds"]["previous_age_ms"] for b in bundles})
         self.budgets = sorted({b.data["bounds"]["writes_60s"] for b in bundles})
         self.topics = sorted(_all(bundles, "topics"))
+        self.consumers, self.formats = _all(bundles, "consumers"), _all(bundles, "formats")
+        self.values = _all(bundles, "values")
+        self.minutes = {
+            each["most_minutes"] + more
+            for b in bundles
+            for each in (*b.data["grants"], *b.data.get("windows", {}).values())
+            if "most_minutes" in each
+            for more in (0, 1)
+        }
         self.windows = sorted({name for b in bundles for name in b.data.get("windows", {})})
         self.texts = set(sorted(self.texts)[:MOST_LITERALS])
         self.numbers = set(sorted(self.numbers)[:MOST_LITERALS])
@@ -87,7 +98,7 @@ class Vocabulary:
             self.limits.setdefault(tag, []).append(limit)
         for asset, tables in data["bounds"]["writable"].items():
             for table, ranges in tables.items():
-                if table != "files":
+                if table in TABLES:
                     self._edges(asset, table, ranges)
         for grant in data["grants"]:
             self.strange |= set(grant) - KNOWN

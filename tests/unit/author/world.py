@@ -93,6 +93,7 @@ async def _record(folder: Path, bundle: Bundle, asked: Iterable[Asked], facts: F
             journal.outcome(receipt, caller, {"status": "ok"}, now)
         await asyncio.sleep(0.011)  # the journal's tick takes what was read
     await journal.stop()
+    journal._writer._describe = world.describe  # an engine ends in the thread that made it
 
 
 def quiet(_count: int) -> None:

@@ -388,3 +388,14 @@ def test_who_may(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_call_must_say_what_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "explain"]) == 2
     assert "name a DECISION-ID, or --input FILE" in capsys.readouterr().err
+
+
+def test_an_obligation_that_was_not_met_and_a_stage_that_let_through_are_told() -> None:
+    unmet = {"code": "obligation.rate", "kind": "obligation", "msg": "once in 10 s"}
+    told = explain(policy(), question("write"), recorded={"decision": "deny", "reasons": [unmet]})
+    assert (told.decision, told.differs, told.spoke[0].code) == ("deny", "", "obligation.rate")
+    assert told.sentence.endswith("grant operator-level-setpoint gives it, but once in 10 s.")
+    frozen = question("write", state={"freeze": True})
+    reason = {"code": "guardrail.freeze", "kind": "guardrail", "msg": ""}
+    told = explain(policy(), frozen, recorded={"decision": "would_deny", "reasons": [reason]})
+    assert told.differs.startswith("it was let through")

@@ -26,29 +26,17 @@ WIDENINGS: dict[str, Callable[[Bundle], Bundle]] = {
     "a range one longer": lambda b: with_data(
         b, lambda d: grant(d, "night-reads")["modbus"][0].update(ranges=[[100, 200]])
     ),
-    "a range begins one earlier": lambda b: with_data(
-        b, lambda d: grant(d, "night-reads")["modbus"][0].update(ranges=[[99, 199]])
-    ),
     "another function": lambda b: with_data(
         b, lambda d: grant(d, "night-reads")["modbus"][0].update(fcs=[3, 23])
     ),
     "a limit one higher": lambda b: with_data(
         b, lambda d: grant(d, "operator-level-setpoint")["limits"]["plc-1.level_sp"].update(max=901)
     ),
-    "a limit one lower": lambda b: with_data(
-        b, lambda d: grant(d, "operator-level-setpoint")["limits"]["plc-1.level_sp"].update(min=99)
-    ),
     "a step one larger": lambda b: with_data(
         b, lambda d: grant(d, "operator-level-setpoint")["limits"]["plc-1.level_sp"].update(max_delta=301)
     ),
     "a role bound": lambda b: with_data(
         b, lambda d: d["role_bindings"].update({VIEW: ["viewer", "operator"]})
-    ),
-    "a role added to a grant": lambda b: with_data(
-        b, lambda d: grant(d, "operator-pump").update(roles=["operator", "viewer"])
-    ),
-    "another action": lambda b: with_data(
-        b, lambda d: grant(d, "it-reader-list").update(actions=["browse", "read"])
     ),
     "another asset": lambda b: with_data(
         b, lambda d: grant(d, "night-reads").update(assets=["plc-1", "meter-1"])
@@ -62,15 +50,6 @@ WIDENINGS: dict[str, Callable[[Bundle], Bundle]] = {
     ),
     "in every mode": lambda b: with_data(b, lambda d: grant(d, "night-reads").pop("modes")),
     "by every listener": lambda b: with_data(b, lambda d: grant(d, "night-reads").pop("listeners")),
-    "all tags": lambda b: with_data(b, lambda d: grant(d, "night-reads").pop("tags")),
-    "another topic": lambda b: with_data(
-        b, lambda d: grant(d, "collector-status").update(topics=["dmz/demo/#", "dmz/other"])
-    ),
-    "an older value is young": lambda b: with_data(b, lambda d: d["bounds"].update(previous_age_ms=10_001)),
-    "a larger budget": lambda b: with_data(b, lambda d: d["bounds"].update(writes_60s=121)),
-    "another conduit": lambda b: with_data(
-        b, lambda d: d["conduits"].append({"from": "it", "to": "plant", "protocols": ["modbus"]})
-    ),
     "one more record": lambda b: with_data(
         b, lambda d: grant(d, "device")["modbus"][1].update(records=[[0, 10]])
     ),
@@ -102,7 +81,6 @@ EQUAL_OR_NARROWER: dict[str, Callable[[Bundle], Bundle]] = {
         b, lambda d: grant(d, "night-reads")["modbus"][0].update(ranges=[[100, 198]])
     ),
     "no grants": lambda b: with_data(b, lambda d: d.update(grants=[])),
-    "another name": lambda b: with_data(b, lambda d: grant(d, "night-reads").update(id="nightly")),
 }
 
 

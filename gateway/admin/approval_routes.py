@@ -4,7 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.admin.approvals import Approvals, Vote
+from gateway.admin.approvals import Approvals
+from gateway.admin.request import Vote
 from gateway.admin.route import Asked, Done, Route, Wish, wishes_nothing
 from gateway.admin.statement import rfc3339
 from gateway.model.moment import SECOND

@@ -10,97 +10,36 @@
 - A refusal stands as long as the request would have: asking again gets no second question.
 """
 
-from base64 import b64decode
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Any, Literal
 
-from cryptography import x509
-from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.admin import wanted
 from gateway.admin.impossible import Impossible
-from gateway.admin.statement import Statement, StatementError, check, decode, rfc3339
+from gateway.admin.request import KIND, Request, State, Vote, shown, signed, told
+from gateway.admin.statement import Statement
 from gateway.admin.store import Store, StoreError
+from gateway.admin.votes import MOST_WITHIN_S, Votes, is_signed
 from gateway.guard.ports import Journal
-from gateway.identity.certificate import Refused, fingerprint
+from gateway.identity.certificate import Refused
 from gateway.model.decision import Approval, Obligation
-from gateway.model.identity import Caller, Identity, Kind
+from gateway.model.identity import Caller, Identity
 from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Operation
 from gateway.model.record import RecordKind
 from gateway.model.ulid import Ulids
 
-KIND = "request"
-"Of entries in the store."
 PENDING_S = 3_600
 "How long a request waits for people."
 DEFAULT_WITHIN_S = 900
 "How long an approval can be used where the obligation does not say (`within_s`)."
-MOST_WITHIN_S = 86_400
-"The longest, whatever the obligation says: who approved yesterday has not looked at the plant of today."
-SKEW_S = 300
-"How far the clock of a person's machine may be from ours."
 SHARE_OF_ONE = 10
 "One requester may have one in so many of `most_pending`: a flood of one crowds out nobody else."
-MOST_VOTES = 8
-"People who answer one request."
 MOST_KEPT = 500
 "Requests that are over and still shown; the journal keeps them all."
 MOST_ROLES = 8
 "Different roles that obligations may ask of one request."
-
-
-class State(StrEnum):
-    """How far a request is."""
-
-    OPEN = "open"
-    "It waits for people, or for its use."
-    REFUSED = "refused"
-    USED = "used"
-    EXPIRED = "expired"
-
-
-class Vote(Struct, frozen=True, kw_only=True):
-    """What one person said, as it was signed."""
-
-    statement: str
-    signature: str
-    "Base64."
-    certificate: str
-    "DER, base64."
-
-    def parts(self) -> tuple[bytes, bytes, bytes]:
-        """Text, signature and certificate as `check` takes them; ValueError where it is not base64."""
-        return (
-            self.statement.encode(),
-            b64decode(self.signature, validate=True),
-            b64decode(self.certificate, validate=True),
-        )
-
-
-class Request(Struct, frozen=True, kw_only=True):
-    """One operation of one identity that people are asked about."""
-
-    id: str
-    digest: str
-    document: str
-    "Canonical JSON (`wanted.document`)."
-    words: str
-    requester: str
-    ski: str | None
-    "Subject key identifier of the requester's certificate."
-    kind: str
-    asset: str | None
-    by: tuple[str, ...]
-    "Roles that policy wants to agree; policy itself judges who has one."
-    within_s: int
-    made_ns: int
-    until_ns: int
-    "Wall clock; then it is over."
-    state: State = State.OPEN
-    votes: tuple[Vote, ...] = ()
 
 
 class Approvals:
@@ -121,8 +60,7 @@ class Approvals:
     ) -> None:
         """`admit` is the trust of the zone that people come from; `gateway` the name in their statements."""
         self._store = store
-        self._gateway = gateway
-        self._admit = admit
+        self._votes = Votes(gateway, admit)
         self._journal = journal
         self._ulids = ulids
         self._count = count
@@ -145,7 +83,7 @@ class Approvals:
 
         Where nobody knows how much time has passed, it is over.
         """
-        votes = tuple(vote for vote in request.votes if _is_signed(vote))
+        votes = tuple(vote for vote in request.votes if is_signed(vote))
         signed = votes == request.votes
         request = replace(request, votes=votes)
         self._requests[request.id] = request
@@ -192,7 +130,7 @@ class Approvals:
         request = self._requests.get(self._open.get(digest, ""))
         if request is None or request.state is not State.OPEN:
             return None
-        by = tuple(self._grants(request, digest, caller.identity, now))
+        by = tuple(self._votes.grants(request, digest, caller.identity, now))
         return Approval(id=request.id, by=by) if by else None
 
     def spend(self, approval: Approval, now: Now) -> bool:
@@ -209,7 +147,7 @@ class Approvals:
             )  # used all the same, in this run: nobody knows what the disk has
             return False
         self._count("approvals_used")
-        note = {**_told(used), "event": "approval used", "by": list(approval.by), **_signed(used.votes)}
+        note = {**told(used), "event": "approval used", "by": list(approval.by), **signed(used.votes)}
         self._journal.event(RecordKind.ADMIN, note, now, source="internal")
         return True
 
@@ -229,27 +167,7 @@ class Approvals:
         self, request: Request, vote: Vote, decision: Literal["grant", "refuse"], caller: Caller, now: Now
     ) -> Statement:
         """What a person says about a request, if it proves that they say it; Impossible where it does not."""
-        try:
-            text, signature, certificate = vote.parts()
-            statement = check(text, signature, certificate)
-        except (StatementError, ValueError) as error:
-            raise Impossible("bad_statement", 400, str(error)) from None
-        if fingerprint(certificate) != caller.identity.fingerprint:
-            raise _bad("it is signed by another certificate than the one that this connection showed")
-        fits = {"decision": decision, "approver": caller.identity.subject, **self._expected(request)}
-        for name, value in fits.items():
-            if getattr(statement, name) != value:
-                raise _bad(f"`{name}` is not {value!r}")
-        now_s = now.wall_ns // SECOND
-        if abs(statement.issued_s - now_s) > SKEW_S:
-            raise _bad(f"`issued` is not within {SKEW_S} s of the gateway's clock ({rfc3339(now_s)})")
-        if statement.expires_s - statement.issued_s > request.within_s:
-            raise _bad(f"`expires` is more than {request.within_s} s after `issued`")
-        if statement.expires_s <= now_s:
-            raise _bad("it has expired")
-        if decision == "grant":
-            _require_another(request, caller.identity, certificate)
-        return statement
+        return self._votes.weigh(request, vote, decision, caller.identity, now)
 
     def answer(self, request: Request, vote: Vote, statement: Statement, now: Now) -> Request:
         """Write down what `weigh` found good; a refusal ends the request. Impossible where it is not kept."""
@@ -280,7 +198,7 @@ class Approvals:
         """Requests for people to see, those that are open first, the newest of each first."""
         self.sweep(now)
         newest = sorted(self._requests.values(), key=lambda r: (r.state is State.OPEN, r.id), reverse=True)
-        return [_shown(request) for request in newest[:most]]
+        return [shown(request) for request in newest[:most]]
 
     def status(self) -> dict[str, Any]:
         """For `status`."""
@@ -332,7 +250,7 @@ class Approvals:
         self._open[request.digest] = request.id
         self._deadlines[request.id] = now.mono_ns + PENDING_S * SECOND
         self._count("approvals_requested")
-        note = {**_told(request), "event": "approval requested", "by_role": role, "within_s": within_s}
+        note = {**told(request), "event": "approval requested", "by_role": role, "within_s": within_s}
         self._journal.event(RecordKind.ADMIN, note, now, caller=caller)
         return request.id
 
@@ -367,130 +285,9 @@ class Approvals:
             del self._requests[name]
         return forgotten
 
-    def _expected(self, request: Request) -> dict[str, str]:
-        return {
-            "gateway": self._gateway,
-            "request": request.id,
-            "operation": request.digest,
-            "what": request.words,
-            "requester": request.requester,
-        }
-
-    def _grants(self, request: Request, digest: str, asking: Identity, now: Now) -> Iterator[str]:
-        """Subjects of the people whose grants count at this moment, each person and each key once."""
-        seen: set[str] = set()
-        for vote in request.votes[:MOST_VOTES]:
-            found = self._counts(request, digest, vote, asking, now)
-            if found is not None and not seen & set(found):
-                seen |= set(found)
-                yield found[0]
-
-    def _counts(
-        self, request: Request, digest: str, vote: Vote, asking: Identity, now: Now
-    ) -> tuple[str, str] | None:
-        """Approver and key of a grant, if it is one for this very operation, by another person, in time.
-
-        Everything comes from what was signed, nothing from the row that it stood in.
-        """
-        try:
-            text, signature, certificate = vote.parts()
-            said = check(text, signature, certificate)
-        except (StatementError, ValueError):
-            return None
-        now_s = now.wall_ns // SECOND
-        person = self._admit(certificate, now)
-        key = _key_of(certificate)
-        holds = (
-            said.decision == "grant"
-            and (said.gateway, said.request, said.operation) == (self._gateway, request.id, digest)
-            and said.requester == asking.subject
-            and said.issued_s - SKEW_S <= now_s < said.expires_s
-            and said.expires_s - said.issued_s <= MOST_WITHIN_S
-            and isinstance(person, Identity)
-            and person.kind is Kind.PERSON
-            and person.subject == said.approver != asking.subject
-            and not _same_key(asking.ski, person, key)
-        )
-        return (said.approver, key) if holds else None
-
 
 def _terms(obligation: Obligation) -> tuple[str, int]:
     """Role and seconds of an approval obligation."""
     within = obligation.param("within_s")
     seconds = within if isinstance(within, int) and not isinstance(within, bool) else DEFAULT_WITHIN_S
     return str(obligation.param("by") or ""), max(1, min(seconds, MOST_WITHIN_S))
-
-
-def _require_another(request: Request, person: Identity, certificate: bytes) -> None:
-    """The person must be another than the requester, and than those who granted already."""
-    key = _key_of(certificate)
-    if person.subject == request.requester or _same_key(request.ski, person, key):
-        raise Impossible("own_request", 403, "who asked cannot grant it, under whatever certificate")
-    if len(request.votes) >= MOST_VOTES:
-        raise Impossible("enough_votes", 409, f"{MOST_VOTES} people have answered already")
-    for vote in request.votes:
-        text, _, other = vote.parts()
-        if decode(text).approver == person.subject or _key_of(other) == key:
-            raise Impossible("granted_already", 409, "the same person, or the same key, counts once")
-
-
-def _same_key(ski: str | None, person: Identity, key: str) -> bool:
-    """Whether a requester's key identifier is that of a person. Without one only the subjects tell."""
-    return ski is not None and ski in (person.ski, key)
-
-
-def _is_signed(vote: Vote) -> bool:
-    try:
-        check(*vote.parts())
-    except (StatementError, ValueError):
-        return False
-    return True
-
-
-def _key_of(certificate: bytes) -> str:
-    """SHA-1 of the public key's bits: the usual subject key identifier (RFC 5280 §4.2.1.2, method 1)."""
-    return x509.SubjectKeyIdentifier.from_public_key(
-        x509.load_der_x509_certificate(certificate).public_key()
-    ).digest.hex()
-
-
-def _bad(detail: str) -> Impossible:
-    return Impossible("bad_statement", 400, f"the statement proves nothing here: {detail}")
-
-
-def _told(request: Request) -> dict[str, Any]:
-    """For records."""
-    return {
-        "request": request.id,
-        "operation": request.digest,
-        "what": request.words,
-        "requester": request.requester,
-    }
-
-
-def _signed(votes: tuple[Vote, ...]) -> dict[str, str]:
-    """Each statement with what proves it. One name each: a record keeps values over 4 KiB as hashes only."""
-    return {
-        f"{part}_{number}": getattr(vote, part)
-        for number, vote in enumerate(votes, 1)
-        for part in ("statement", "signature", "certificate")
-    }
-
-
-def _shown(request: Request) -> dict[str, Any]:
-    """For people: everything that a statement about it must say."""
-    votes = [decode(vote.statement.encode()) for vote in request.votes]
-    granted = request.state is State.OPEN and bool(votes)
-    return {
-        **_told(request),
-        "state": "granted" if granted else "pending" if request.state is State.OPEN else request.state.value,
-        "document": request.document,
-        "by_role": list(request.by),
-        "within_s": request.within_s,
-        "made": rfc3339(request.made_ns // SECOND),
-        "until": rfc3339(request.until_ns // SECOND),
-        "answers": [
-            {"by": v.approver, "decision": v.decision, "issued": v.issued, "expires": v.expires}
-            for v in votes
-        ],
-    }

@@ -30,7 +30,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway import cli
-from gateway.admin.approvals import KIND, Request, State
+from gateway.admin.request import KIND, Request, State
 from gateway.model.asset import Table
 from gateway.model.operation import ModbusTarget, Operation
 from tests.faults.site import Site as Gateway

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from gateway.admin import statement
-from gateway.admin.approvals import Approvals, Request, Vote
+from gateway.admin.approvals import Approvals
 from gateway.admin.client import said
 from gateway.admin.posture import Posture
+from gateway.admin.request import Request, Vote
 from gateway.admin.store import Store
 from gateway.model.asset import Table
 from gateway.model.decision import Obligation

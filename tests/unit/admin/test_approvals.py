@@ -9,20 +9,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.admin.approvals import (
-    DEFAULT_WITHIN_S,
-    KIND,
-    MOST_KEPT,
-    MOST_VOTES,
-    MOST_WITHIN_S,
-    PENDING_S,
-    SHARE_OF_ONE,
-    SKEW_S,
-    Request,
-    State,
-    Vote,
-)
+from gateway.admin.approvals import DEFAULT_WITHIN_S, MOST_KEPT, PENDING_S, SHARE_OF_ONE
 from gateway.admin.impossible import Impossible
+from gateway.admin.request import KIND, Request, State, Vote
+from gateway.admin.votes import MOST_VOTES, MOST_WITHIN_S, SKEW_S
 from gateway.model.decision import Obligation
 from gateway.model.moment import SECOND
 from gateway.model.operation import Operation

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin import api, approval_routes, approvals, posture, posture_routes
+from gateway.admin import api, approval_routes, approvals, posture, posture_routes, votes
 from tests.pki import Pki
 from tests.unit.admin.people import Site
 from tests.unit.admin.test_statement import OPENSSL
@@ -22,9 +22,9 @@ def test_the_table_of_the_api_is_the_table_of_the_code(pki: Pki, tmp_path: Path)
 
 BOUNDS = {
     "a request waits": (approvals.PENDING_S,),
-    "an approval can be used": (approvals.DEFAULT_WITHIN_S, approvals.MOST_WITHIN_S),
-    "people who answer one request": (approvals.MOST_VOTES,),
-    "clocks of people may differ by": (approvals.SKEW_S,),
+    "an approval can be used": (approvals.DEFAULT_WITHIN_S, votes.MOST_WITHIN_S),
+    "people who answer one request": (votes.MOST_VOTES,),
+    "clocks of people may differ by": (votes.SKEW_S,),
     "a window is open": (posture.MOST_WINDOW_MINUTES,),
     "the glass is broken": (posture.MOST_GLASS_MINUTES,),
     "requests of one person": (api.BUDGET,),

@@ -104,7 +104,8 @@ async def test_what_flips_is_told_and_what_widens_comes_first(tmp_path: Path) ->
 
 
 async def test_what_was_rehearsed_is_what_would_have_been_evaluated(tmp_path: Path) -> None:
-    bundle = changed(tmp_path, {"data/windows.yaml": "windows: {}\n"})
+    rule = 'deny contains {"code": "site.closed", "msg": "closed"} if data.dmz.lib.touches("input", 0)\n'
+    bundle = changed(tmp_path, {"site/demo/more.rego": HEAD + rule})
     decider = asking(40)
     async with workshop() as shop:
         found = await rehearse(shop, bundle, decider)

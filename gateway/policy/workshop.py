@@ -9,8 +9,8 @@ It does one job at a time (jobs.py). What it remembers of a bundle (parsed modul
 next one several times as fast, so it stays until its input ends.
 
 It cannot outlive the gateway, nor a job its time: the kernel is asked to kill it when its parent dies (Linux)
-or when a job has taken twice what the gateway waits for. It steps back behind the gateway for the processor,
-and may take so much memory and no more.
+or when a job has taken twice what the gateway waits for. It may take so much memory and no more. It does not
+step back for the processor: the bundle may take rights away, and that has one second on a busy machine too.
 """
 
 import ctypes
@@ -30,8 +30,6 @@ from gateway.policy.loader import Policy
 
 MOST_MEMORY = 4 * 1024 * 1024 * 1024
 "Address space. A comprehension that wants more ends the workshop, not the machine."
-NICE = 5
-"Behind the gateway, and yet done soon on a busy machine: the bundle may take rights away."
 PATIENCE = 2.0
 "Times the gateway's own limit after which the kernel ends a job that nobody ended."
 
@@ -84,7 +82,7 @@ def _answer(engine: Engine, job: Ask, live: Live) -> Answer:
 
 def main(words: list[str]) -> int:
     """Work until the input ends."""
-    _step_back(int(words[0]))
+    _bind(int(words[0]))
     bench, source, target = Bench(), sys.stdin.buffer, sys.stdout.buffer
     while True:
         body = _read(source)
@@ -99,8 +97,7 @@ def main(words: list[str]) -> int:
         target.flush()
 
 
-def _step_back(parent: int) -> None:
-    os.nice(NICE)
+def _bind(parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which ends this in its order

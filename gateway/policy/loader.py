@@ -15,6 +15,8 @@ somebody else, an import alias. The rules below refuse the forms that can; each 
                                                 14 before a function's `else`, values are certain (regorus:
                                                    an undefined one ends the call, OPA goes on)
                                                 15 what is compared with `input` is of its schema
+                                                16 no variable hides a rule (regorus: `some x` is then
+                                                   the rule x)
 """
 
 from collections.abc import Iterator
@@ -97,7 +99,7 @@ def _module(module: Module, known: Known) -> Iterator[Fault]:
             what = "an `else` behind a value that can be undefined, which regorus never comes to"
             yield Fault(f"{module.name}:{line}", what, "bind the value in the body: `:= x if { x := … }`")
     for name, line in module.shadows:
-        if name in ("input", "data"):
+        if name in ("input", "data") or (*module.package, name) in known.rules:
             yield Fault(f"{module.name}:{line}", f"a variable hides `{name}`", "choose another name")
     for rule in module.rules:
         yield from _extension(module, rule)

@@ -68,7 +68,7 @@ deny contains {
 } if {
 	input.op.protocol == "modbus"
 	input.subject.auth == "mtls"
-	input.subject.role_state != "ok"
+	not input.subject.role_state == "ok"
 }
 
 # METADATA
@@ -110,7 +110,8 @@ deny contains {
 	"msg": "a write to unit 0 reaches every device on the line and none of them answers",
 } if {
 	data.dmz.lib.changes
-	input.modbus.unit == 0
+	input.op.protocol == "modbus"
+	not input.modbus.unit > 0
 }
 
 # METADATA
@@ -219,7 +220,7 @@ deny contains {
 	"code": "guardrail.on_behalf_of",
 	"msg": "delegation is not supported: the user on top would have to be granted as well",
 } if {
-	input.subject.on_behalf_of != null
+	not input.subject.on_behalf_of == null
 }
 
 # METADATA
@@ -232,7 +233,7 @@ deny contains {
 	"msg": "writes are frozen (gateway.freeze)",
 } if {
 	data.dmz.lib.changes
-	input.state.freeze != false
+	not input.state.freeze == false
 }
 
 # METADATA

@@ -37,6 +37,8 @@ RULES: list[tuple[str, str, int, str]] = [
     ("bare input in a comprehension", "x := [y | some y in input]", 5, "read whole"),
     ("a variable named input", "x if every input in [1] { input > 0 }", 5, "hides `input`"),
     ("some input", "x if {\n\tsome input\n\t[1][input]\n}", 6, "hides `input`"),
+    ("some rule", "x := 1\n\ny if {\n\tsome x\n\t[7][x]\n}", 8, "hides `x`"),
+    ("every rule", "x := 1\n\ny if every x in [7] { x > 0 }", 7, "hides `x`"),
     ("bare data", "x := data", 5, "`data` is read whole"),
     ("data by a variable", "x if {\n\tk := `dmz`\n\tdata[k].deny\n}", 7, "read whole"),
     ("no such rule", "x if data.dmz.gaurdrails.deny", 5, "there is no rule data.dmz.gaurd"),

@@ -128,9 +128,8 @@ def test_nobody_grants_their_own_request_under_whatever_certificate(site: Site) 
     asking = site.caller(site.ann, "it", "admin")
     request = site.ask(asking)
     refused("own_request", site, site.ann, request)
-    again = site.pki.authority.renew("it", "admin-ann", site.pki.now)
-    at = site.pki.authority.certificate_file(again)
-    refused("own_request", site, Credential(at, at.with_suffix(".key")), request)
+    site.pki.authority.renew("it", "admin-ann", site.pki.now)  # in the same place, with another key
+    refused("own_request", site, site.ann, request)
     assert site.may(asking) == ()
     site.say(site.bob, request)
     assert site.may(asking) == (BOB,)
@@ -330,24 +329,66 @@ def test_an_editor_of_the_file_without_a_key_gets_nothing(site: Site) -> None:
         assert site.approvals.recent(5, site.clock())  # people can still see what there is
 
 
-def test_an_editor_of_the_file_cannot_move_a_grant_to_another_operation(site: Site) -> None:
-    granted, wanted = site.ask(site.hmi, write(1)), site.ask(site.hmi, write(2))
-    site.say(site.ann, granted)
-    good, other = _stored(site, granted), _stored(site, wanted)
-    _insert(site, replace(other, votes=good.votes))
-    _insert(site, replace(good, digest=other.digest, document=other.document))
+SIGNED_BUT: dict[str, dict[str, Any]] = {
+    "of another gateway": {"gateway": "gw-2"},
+    "about another request": {"request": "01ARZ3NDEKTSV4RRFFQ69G5FAV"},
+    "about another operation": {"operation": "0" * 64},
+    "about another's request": {"requester": "spiffe://demo.example/plant/other"},
+    "in another's name": {"approver": BOB},
+    "from the future": {"issued": "2999-01-01T00:00:00Z", "expires": "2999-01-01T00:10:00Z"},
+    "for years": {"expires": "2999-01-01T00:00:00Z"},
+    "long ago": {"issued": "2020-01-01T00:00:00Z", "expires": "2020-01-01T00:10:00Z"},
+}
+
+
+def _written_by_hand(site: Site, request: str, *votes: Vote) -> None:
+    """Whoever has the gateway's disk puts these into the row, and starts it again."""
+    late = site.clock().wall_ns + 1000 * SECOND
+    _insert(site, replace(_stored(site, request), votes=votes, until_ns=late, within_s=10**9))
     site.restart()
-    assert site.may(operation=write(2)) == ()
 
 
-def test_an_editor_of_the_file_with_ones_own_key_is_still_one_person(site: Site) -> None:
-    """Root on the gateway who is Ann asks for something as Ann, and writes whatever rows she likes."""
+@pytest.mark.parametrize("but", SIGNED_BUT)
+def test_a_row_with_a_statement_that_somebody_signed_counts_only_for_what_it_says(
+    site: Site, but: str
+) -> None:
+    request = site.ask(site.hmi)
+    _written_by_hand(site, request, site.signed(site.ann, request))
+    assert site.may() == (ANN,)
+    _written_by_hand(site, request, site.signed(site.ann, request, **SIGNED_BUT[but]))
+    assert site.may() == ()
+
+
+def test_a_refusal_in_a_row_that_says_open_is_no_grant(site: Site) -> None:
+    request = site.ask(site.hmi)
+    _written_by_hand(site, request, site.signed(site.ann, request, "refuse"))
+    assert site.may() == ()
+
+
+def test_a_row_makes_nobody_two_people(site: Site) -> None:
+    """Root on the gateway who is Ann, with all the certificates that she has."""
     ann = site.caller(site.ann, "it", "admin")
-    request = site.ask(ann)
-    own = site.signed(site.ann, request)
-    _insert(site, replace(_stored(site, request), requester=BOB, ski=None, votes=(own, own)))
-    site.restart()
+    own, request = site.ask(ann), site.ask(site.hmi, write(3))
+    first, word = site.signed(site.ann, own), site.signed(site.ann, request)
+    before = site.ann.der
+    site.pki.authority.renew("it", "admin-ann", site.pki.now)  # in the same place, with another key
+    assert site.ann.der != before
+    _written_by_hand(site, own, first, site.signed(site.ann, own))
     assert site.may(ann) == ()
+    _written_by_hand(site, request, word, word, site.signed(site.ann, request))
+    assert site.may(operation=write(3)) == (ANN,)
+    ann = site.caller(site.ann, "it", "admin")
+    twin = replace(site.hmi, identity=replace(site.hmi.identity, ski=ann.identity.ski))
+    request = site.ask(twin, write(2))
+    _written_by_hand(site, request, site.signed(site.ann, request))
+    assert site.may(twin, write(2)) == ()
+
+
+def test_a_row_with_more_votes_than_people_may_give_counts_so_many(site: Site) -> None:
+    request = site.ask(site.hmi)
+    people = [issued(site.pki, "person", "it", f"admin-p{number}") for number in range(MOST_VOTES + 1)]
+    _written_by_hand(site, request, *(site.signed(each, request) for each in people))
+    assert len(site.may()) == MOST_VOTES
 
 
 def test_rows_that_appear_while_it_runs_are_not_read(site: Site) -> None:

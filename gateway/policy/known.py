@@ -25,6 +25,11 @@ class Known:
         for module in modules:
             for rule in module.rules:
                 self.rules.setdefault(rule.path, []).append((module, rule))
+        self._within: dict[Path, dict[Path, None]] = {}
+        "Each path at which or below which there is a rule -> these rules."
+        for path in self.rules:
+            for steps in range(len(path) + 1):
+                self._within.setdefault(path[:steps], {})[path] = None
 
     def function(self, module: Module, call: Call) -> int | None:
         """How many arguments the called function takes; None if there is no such function."""
@@ -37,7 +42,8 @@ class Known:
 
     def reads(self, path: Path) -> list[Path]:
         """The rules that a static data path can reach: those it lies in, and those that lie in it."""
-        return [rule for rule in self.rules if comparable(rule, path)]
+        around = [path[:steps] for steps in range(len(path)) if path[:steps] in self.rules]
+        return [*around, *self._within.get(path, ())]
 
     def cycles(self) -> Iterator[Fault]:
         """Rules that depend on themselves, each cycle once."""

@@ -109,8 +109,15 @@ def run(policy: Policy) -> list[Result]:
 
 def rows(policy: Policy) -> list[Row]:
     """Every row of every table."""
-    texts = {name: text for name, text in policy.bundle.tests.items() if not name.endswith(".rego")}
-    tables = {name: _table(name, text) for name, text in texts.items()}
+    return _rows(
+        tuple((name, text) for name, text in policy.bundle.tests.items() if not name.endswith(".rego"))
+    )
+
+
+@lru_cache(maxsize=2)
+def _rows(texts: tuple[tuple[str, str], ...]) -> list[Row]:
+    """Remembered, because holding each question against its schema takes as long as all the evaluations."""
+    tables = {name: _table(name, text) for name, text in texts}
     common = tables[BASES].bases if BASES in tables else {}
     found = []
     for name, table in tables.items():

@@ -69,6 +69,7 @@ class OpaProcess:
             f"unix://{self.socket}",
             "--log-level",
             "error",
+            "--optimize-store-for-read-speed",
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

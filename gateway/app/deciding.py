@@ -48,7 +48,10 @@ class Deciding:
     ) -> None:
         """`told` of alarms, and of OPA going and coming back."""
         policy = settings.policy
-        self.source = _source(settings, folder, random)
+        self.admission = Admission(
+            policy.signing, Serials(folder.sub("state") / "policy", folder.sub("bundles"))
+        )
+        self.source = _source(settings, folder, self.admission, random)
         self.decider = Decider(ulids, policy, told)
         self.workshop = Workshop()
         self._server: OpaServer | None = None
@@ -94,10 +97,9 @@ class Deciding:
         return told if self._opa is None else {**told, "opa": asdict(self._opa.status)}
 
 
-def _source(settings: Settings, folder: DataFolder, random: Random) -> Source:
+def _source(settings: Settings, folder: DataFolder, admission: Admission, random: Random) -> Source:
     policy, own = settings.policy, settings.gateway
     state, service = folder.sub("state"), policy.service
-    admission = Admission(policy.signing, Serials(state / "policy", folder.sub("bundles")))
     if service is None:
         return Disk(policy.bundle or Path(), admission)
 

@@ -23,6 +23,7 @@ from gateway.model.ulid import Ulids
 from gateway.ops.folder import DataFolder
 from gateway.ops.metrics import Metrics
 from gateway.ops.myself import myself
+from gateway.policy.remote import BACK
 from gateway.publish.broker import Broker
 from gateway.publish.collector import Collector
 from gateway.publish.https import Api
@@ -148,9 +149,13 @@ class Parts:
             self.journal.event(RecordKind.FINDING, {"alarm": code, **known}, self.now(), source="internal")
 
     def _engine_told(self, code: str, known: dict[str, Any]) -> None:
-        """Something about engines: they differ, or OPA went or came back. No window holds two engines."""
-        self.alarm(code, known)
-        self.journal.rotate_windows(self.now())
+        """Engines differ, or OPA went or came back; that it went is told however often it does."""
+        if not code.startswith("opa_"):
+            self.alarm(code, known)
+            return
+        if code != BACK:
+            self.alarm(code)
+        self.journal.event(RecordKind.POLICY, {"result": code, **known}, self.now())
 
     def ready(self) -> dict[str, bool]:
         """What must hold before the gateway is of use."""

@@ -23,7 +23,11 @@ FILE = "people.db"
 
 
 class People:
-    """What people agreed to and set. Without an admin section nobody can, and what is configured holds."""
+    """What people agreed to and set.
+
+    Without an admin section nobody can any more; what was set before stays until the configuration says
+    something other than it did then.
+    """
 
     def __init__(
         self,

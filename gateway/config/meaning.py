@@ -8,6 +8,7 @@ warning, which `dmz-gateway check` prints. Tags have a module of their own, and 
 import ipaddress
 from collections.abc import Callable, Sequence
 from string import Formatter
+from urllib.parse import urlsplit
 
 from gateway.config.document import Trail
 from gateway.config.draft import Draft
@@ -169,6 +170,11 @@ def engines(draft: Draft) -> None:
     for trail, opa in draft.each(OpaSection):
         if (opa.url is None) == (opa.socket is None):
             draft.fault(trail, "an OPA server is reached by url or by socket", "write one of the two")
+        url = urlsplit(opa.url or "")
+        if url.scheme == "https" and opa.anchors is None:
+            draft.fault((*trail, "url"), "nobody vouches for this OPA server", "add anchors")
+        if url.scheme == "http" and not _loopback(url.hostname or ""):
+            draft.fault((*trail, "url"), "OPA without TLS over a network", "write https://…, or use socket")
 
 
 def revocation(draft: Draft) -> None:

@@ -147,6 +147,110 @@ GRANTS: list[tuple[str, str, int, str]] = [
 ]
 
 
+OPCUA = "  - {id: g, roles: [operator], protocols: [opcua], assets: [plc-1],\n     actions: "
+ADMIN = "  - {id: g, roles: [shift-lead], actions: [admin], protocols: [https],\n     "
+
+
+def nodes(actions: str, entry: str) -> str:
+    """A grant with that entry."""
+    return f"{OPCUA}[{actions}], opcua: [{entry}]}}\n"
+
+
+LEVEL = '"nsu=urn:x;s=Level"'
+START = '"nsu=urn:x;s=Start"'
+GRANTS += [
+    ("no nodes", nodes("read", "{}"), 3, "names neither nodes, paths, nor services"),
+    ("an index", nodes("read", '{nodes: ["ns=2;s=Level"]}'), 3, "does not match"),
+    ("the standard namespace", nodes("read", '{nodes: ["nsu=http://opcfoundation.org/UA/;i=1"]}'), 3, "URI"),
+    (
+        "a service nobody knows",
+        nodes("read", f"{{nodes: [{LEVEL}], services: [Reed]}}"),
+        3,
+        "never forwarded",
+    ),
+    (
+        "of another action",
+        nodes("read", f"{{nodes: [{LEVEL}], services: [Write]}}"),
+        3,
+        "none of the grant's",
+    ),
+    ("a service of no node", nodes("read", "{services: [Read]}"), 3, "Read: of which nodes?"),
+    ("a path that is none", nodes("read", "{paths: [Plant/#]}"), 3, "does not match"),
+    ("written by path", nodes("write", "{paths: [/Plant/#]}"), 3, "nothing is changed by a path"),
+    ("written by pattern", nodes("write", '{nodes: ["nsu=urn:x;s=L*"]}'), 3, "is not one node"),
+    ("who may write", nodes("write", f"{{nodes: [{LEVEL}], attributes: [WriteMask]}}"), 3, "never written"),
+    ("the server itself", nodes("write", "{nodes: [i=2267]}"), 3, "server's own nodes are never written"),
+    ("a node nobody writes", nodes("write", f"{{nodes: [{LEVEL}]}}"), 3, "beyond bounds.writable"),
+    ("calls of anything", nodes("call", f"{{nodes: [{LEVEL}]}}"), 3, "does not say which `methods`"),
+    ("methods of anything", nodes("call", f"{{methods: [{START}]}}"), 3, "of which objects"),
+    ("a method of the server", nodes("call", f"{{nodes: [{LEVEL}], methods: [i=12886]}}"), 3, "never called"),
+    (
+        "arguments upside down",
+        nodes("call", f"{{nodes: [{LEVEL}], methods: [{START}], arguments: [{{min: 2, max: 1}}]}}"),
+        3,
+        "min is above max",
+    ),
+    (
+        "half a bound",
+        nodes("call", f"{{nodes: [{LEVEL}], methods: [{START}], arguments: [{{min: 2}}]}}"),
+        3,
+        "max",
+    ),
+    ("arguments of a node", nodes("read", f"{{nodes: [{LEVEL}], arguments: []}}"), 3, "of no method"),
+    (
+        "a way that is none",
+        "  - {id: g, roles: [operator], actions: [write], protocols: [mqtt]}\n",
+        2,
+        "over mqtt",
+    ),
+    ("no act", ADMIN + "scopes: [gateway]}\n", 2, "does not say which acts"),
+    ("an act nobody knows", ADMIN + "operations: [admin.delete]}\n", 3, "there is no act admin.delete"),
+    ("an act by the wrong way", ADMIN + "operations: [control.reload]}\n", 3, "no act control.reload"),
+    ("an act on an asset", ADMIN + "operations: [admin.approve], assets: [plc-1]}\n", 3, "about no asset"),
+    ("a scope that is none", ADMIN + "operations: [admin.approve], scopes: [plc-1]}\n", 3, "plc-1"),
+    (
+        "a scope of a read",
+        READ + "     assets: [plc-1], scopes: [gateway]}\n",
+        3,
+        "is for acts on the gateway",
+    ),
+    (
+        "glass of admin",
+        ADMIN + "operations: [admin.approve], break_glass: true}\n",
+        3,
+        "no acts on the gateway",
+    ),
+    ("glass that waits", READ + "     break_glass: true, approval: {by: a}}\n", 3, "waits for nobody"),
+    (
+        "glass for programs",
+        NOBODY.replace("nobody", "workload") + "     break_glass: true}\n",
+        2,
+        "only people",
+    ),
+    ("no glass", READ + "     break_glass: false}\n", 3, "True was expected"),
+    ("an approval by nobody", READ + "     approval: {within_s: 9}}\n", 3, "'by' is a required"),
+    ("an approval for ever", READ + "     approval: {by: a, within_s: 86401}}\n", 3, "86401"),
+    ("half a rate", READ + "     obligations: [{type: rate, n: 1}]}\n", 3, "'per_s' is a required"),
+    ("a word too many", READ + "     obligations: [{type: audit, n: 1}]}\n", 3, "'n' was unexpected"),
+    ("two expiries", READ + "     obligations: [{type: expire, within_ms: 1, at_ns: 1}]}\n", 3, "too many"),
+    ("masked in the plant", READ + "     obligations: [{type: mask}]}\n", 3, "for what IT is told only"),
+    ("a read read back", READ + "     obligations: [{type: readback, tolerance: 0}]}\n", 3, "only a write"),
+    ("a mode nobody knows", READ + "     modes: [party]}\n", 3, "party is no mode"),
+    (
+        "any tag over https",
+        "  - {id: g, roles: [operator], actions: [write], protocols: [https], assets: [plc-1]}\n",
+        2,
+        "does not say which `tags`",
+    ),
+    (
+        "a tag nobody writes",
+        "  - {id: g, roles: [a], actions: [write], protocols: [https], assets: [plc-1], tags: [a]}\n",
+        2,
+        "a of plc-1 is beyond bounds.writable",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "what"), [row[1:] for row in GRANTS], ids=[row[0] for row in GRANTS]
 )
@@ -253,6 +357,9 @@ OTHERS: list[tuple[str, str, str, str]] = [
         "2",
         "6:00",
     ),
+    ("data/windows.yaml", "windows:\n  w: {on_request: true}\n", "2", "'most_minutes' is a required"),
+    ("data/windows.yaml", "windows:\n  w: {on_request: true, most_minutes: 9, zone: UTC}\n", "2", "'zone'"),
+    ("data/modes.yaml", "modes: []\n", "1", "non-empty"),
     ("data/role_bindings.yaml", "role_bindings:\n  hmi-1: [operator]\n", "2", "hmi-1"),
     ("data/assets.yaml", "assets:\n  plc-1: {kind: plc}\n", "2", "'zone' is a required property"),
     ("data/conduits.yaml", "conduits:\n  - {from: it, to: plant, protocols: [ftp]}\n", "2", "'ftp'"),

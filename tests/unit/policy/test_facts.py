@@ -39,6 +39,24 @@ def test_open_windows(said: str, open_windows: tuple[str, ...]) -> None:
     assert windows_now(WINDOWS, int(moment.timestamp()) * SECOND) == open_windows
 
 
+ON_REQUEST = {**WINDOWS, "vendor": {"on_request": True, "most_minutes": 240}}
+
+
+@pytest.mark.parametrize(
+    ("opened", "open_windows"),
+    [
+        ((), ("day",)),
+        (("vendor",), ("day", "vendor")),
+        (("vendor", "vendor"), ("day", "vendor")),
+        (("night", "far"), ("day",)),  # those the clock opens, nobody else
+        (("unknown",), ("day",)),
+    ],
+)
+def test_people_open_only_windows_on_request(opened: tuple[str, ...], open_windows: tuple[str, ...]) -> None:
+    monday = datetime(2026, 11, 23, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert windows_now(ON_REQUEST, int(monday.timestamp()) * SECOND, opened) == open_windows
+
+
 def test_a_boot_in_1970_is_no_error() -> None:
     assert windows_now(WINDOWS, 0) == ("far",)  # a Thursday, 09:00 in Tokyo
 

@@ -13,6 +13,7 @@ import pytest
 from gateway.audit import framing, tell, verify
 from gateway.audit.reader import PATIENCE_S, Walk, records, segments
 from gateway.cli import audit
+from gateway.cli.audit import given
 from gateway.model.decision import Denied, Origin, Reason
 from gateway.model.errors import GatewayError
 from gateway.model.operation import Action, ModbusTarget, Operation, Protocol
@@ -190,7 +191,7 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match="holds no journal"):
         run("tail", "--data", str(tmp_path))
     with pytest.raises(GatewayError, match="is no time"):
-        audit._when("yesterday")
+        given.when("yesterday")
 
 
 # a journal that is damaged -----------------------------------------------------------------------

@@ -1,0 +1,29 @@
+"""dmz-gateway audit: read, search, explain and prove the journal. Never writes into it.
+
+    audit tail              the newest records, and on with --follow
+    audit search            records that fit all conditions
+    audit show ID           one record as a sentence, why, and what belongs to it
+    audit verify            proof that nothing signed was changed
+
+Each works on the folder of a running gateway, and on a copy of it elsewhere. Exit 0: yes. 1: no (nothing
+found, or the journal cannot be read to its end, so that it is not all). 2: the call is wrong.
+"""
+
+import argparse
+import importlib
+
+COMMANDS = (
+    "tail",
+    "search",
+    "show",
+    "verify",
+)
+"Modules of this package, each with `add(below)`."
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `audit` and what is below it."""
+    group = commands.add_parser("audit", help="read, search and verify the journal")
+    below = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        importlib.import_module(f"gateway.cli.audit.{command}").add(below)

@@ -473,12 +473,14 @@ near contains {"code": "grant.window", "msg": misses(grant, "other times, and ne
 }
 
 near contains {"code": "grant.addresses", "msg": misses(grant, "other addresses or functions")} if {
+	input.op.protocol == "modbus"
 	some place in candidates
 	grant := data.grants[place]
 	not addresses_fit(grant)
 }
 
 near contains {"code": "grant.nodes", "msg": misses(grant, "other nodes, services, attributes, arguments or spans")} if {
+	input.op.protocol == "opcua"
 	some place in candidates
 	grant := data.grants[place]
 	not nodes_fit(grant)
@@ -497,36 +499,42 @@ near contains {"code": "grant.limits", "msg": misses(grant, "other values, or sm
 }
 
 near contains {"code": "grant.topic", "msg": misses(grant, "other topics")} if {
+	input.op.protocol in {"https", "mqtt"}
 	some place in candidates
 	grant := data.grants[place]
 	not topic_fits(grant)
 }
 
 near contains {"code": "grant.consumer", "msg": misses(grant, "other consumers")} if {
+	input.op.protocol in {"https", "mqtt"}
 	some place in candidates
 	grant := data.grants[place]
 	not consumer_fits(grant)
 }
 
 near contains {"code": "grant.format", "msg": misses(grant, "other formats")} if {
+	input.op.protocol in {"https", "mqtt"}
 	some place in candidates
 	grant := data.grants[place]
 	not format_fits(grant)
 }
 
 near contains {"code": "grant.scope", "msg": misses(grant, "other listeners, assets or less than the whole gateway")} if {
+	data.dmz.lib.on_gateway
 	some place in candidates
 	grant := data.grants[place]
 	not scope_fits(grant)
 }
 
 near contains {"code": "grant.value", "msg": misses(grant, "other windows, stages, modes or values")} if {
+	data.dmz.lib.on_gateway
 	some place in candidates
 	grant := data.grants[place]
 	not value_fits(grant)
 }
 
 near contains {"code": "grant.minutes", "msg": misses(grant, "a shorter time")} if {
+	data.dmz.lib.on_gateway
 	some place in candidates
 	grant := data.grants[place]
 	not minutes_fits(grant)

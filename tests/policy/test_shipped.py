@@ -69,9 +69,7 @@ def test_facts_that_nobody_set_allow_no_change(policy: Policy) -> None:
 
 def test_grants_that_write_are_named_by_asset() -> None:
     granted = documents.write_granted_assets(shipped())
-    assert granted == {
-        "plc-1": ["operator-level-setpoint", "operator-pump", "vendor-tunes", "on-call-pump"]
-    }
+    assert granted == {"plc-1": ["operator-level-setpoint", "operator-pump", "vendor-tunes", "on-call-pump"]}
 
 
 def test_the_schemas_are_json_schema() -> None:

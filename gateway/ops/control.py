@@ -30,9 +30,9 @@ PATIENCE_S = 5.0
 
 ACTIONS = {"status": Action.READ, "reload": Action.ADMIN}
 "What may be asked, and which action it is."
-UNRECORDED = frozenset({"status"})
-"""What a local user is told even where no record can be made of it: whoever has to mend a failed journal must
-be able to see that it has failed. It shows nothing of the plant but names and counts."""
+ALWAYS = frozenset({"status"})
+"""What a local user is told even where no record can be made of it, or no policy is active: whoever has to mend
+that must be able to see it. It shows nothing of the plant but names and counts."""
 
 
 class Request:
@@ -112,10 +112,11 @@ class ControlSocket:
         verdict = enter(Request(command), (operation,), caller, self._door, now)
         if isinstance(verdict, Pending):
             verdict = await finish(verdict, self._door, now)
-        if verdict == Refuse(Why.NOT_RECORDED):
-            if command not in UNRECORDED:
-                return {"error": f"the journal cannot record a {command}; status says why"}
+        unable = verdict == Refuse(Why.NOT_RECORDED) or not self._door.engine.revision
+        if unable and command in ALWAYS:
             return await self._commands[command]()
+        if verdict == Refuse(Why.NOT_RECORDED):
+            return {"error": f"the journal cannot record a {command}; status says why"}
         if isinstance(verdict, Forward) and not verdict.permit.spend(self._door.engine.revision, now.mono_ns):
             settle(verdict.permit, {"status": "not_sent"}, b"", self._door, self._clock())
             return {"error": f"policy changed while {command} was decided: ask again"}

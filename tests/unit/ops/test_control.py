@@ -70,6 +70,14 @@ async def test_what_policy_does_not_allow_is_not_done(tmp_path: Path) -> None:
     assert stage.story == ["denied control.reload default"]
 
 
+async def test_without_any_policy_status_says_so_and_nothing_else_is_done(tmp_path: Path) -> None:
+    stage = Stage()
+    stage.engine.revision = ""
+    async with listening(tmp_path / "s", stage):
+        assert await asyncio.to_thread(ask, tmp_path / "s", "status") == {"ready": True}
+        assert "error" in await asyncio.to_thread(ask, tmp_path / "s", "reload")
+
+
 async def test_unknown_words_and_endless_ones_get_no_further(tmp_path: Path) -> None:
     stage = Stage()
     async with listening(tmp_path / "s", stage):

@@ -9,10 +9,11 @@ from random import Random
 from typing import Any
 
 from gateway.app.deciding import Deciding
+from gateway.app.listening import listeners
 from gateway.app.people import People
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
-from gateway.config.settings import Listener, Security, Settings
+from gateway.config.settings import Settings
 from gateway.guard.passage import Door
 from gateway.identity.contexts import client_context
 from gateway.identity.trust import ZoneTrust
@@ -33,11 +34,8 @@ from gateway.publish.vetting import Vetting
 from gateway.relay.clock import Clock
 from gateway.relay.flush import Flush
 from gateway.relay.link import Links, PlantLink
-from gateway.relay.listener import TlsListener
-from gateway.relay.modbus import ModbusDoor, Route
-from gateway.relay.plain import PlainListener
+from gateway.relay.modbus import Route
 from gateway.relay.readback import ReadBack
-from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
 
@@ -133,7 +131,7 @@ class Parts:
             count=self.metrics.count,
             changed=lambda: self.changed(),
         )
-        self.listeners = self._listeners()
+        self.listeners = listeners(self)
 
     # what several parts need -----------------------------------------------------------------
 
@@ -167,7 +165,8 @@ class Parts:
 
     # building ---------------------------------------------------------------------------------
 
-    def _link(self, asset: Asset) -> PlantLink:
+    def link(self, asset: Asset) -> PlantLink:
+        """A new link to that device."""
         return self.links.add(
             PlantLink(
                 asset,
@@ -191,7 +190,7 @@ class Parts:
 
     def _route(self, asset: Asset) -> Route:
         tags = [tag for tag in self.settings.tags if tag.asset == asset.name]
-        return Route(Place(asset, tags), self._link(asset))
+        return Route(Place(asset, tags), self.link(asset))
 
     def _api(self) -> Api | None:
         https = self.settings.north.https
@@ -235,80 +234,6 @@ class Parts:
             tasks=self.tasks,
             random=self.random,
             count=self.metrics.count,
-        )
-
-    def _listeners(self) -> list[TlsListener | PlainListener]:
-        found = [self._modbus_listener(section) for section in self.settings.listeners]
-        https = self.settings.north.https
-        if https is not None and self.api is not None:
-            section = Listener(
-                name="https",
-                host=https.host,
-                port=https.port,
-                zone=https.zone,
-                certificate=https.certificate,
-                key=https.key,
-                units={},
-            )
-            found.append(self._listener(section, self.api.client))
-        admin = self.settings.admin
-        if admin is not None and self.admin is not None:
-            section = Listener(
-                name="admin",
-                host=admin.host,
-                port=admin.port,
-                zone=admin.zone,
-                certificate=admin.certificate,
-                key=admin.key,
-                units={},
-            )
-            found.append(self._listener(section, self.admin.client))
-        return found
-
-    def _modbus_listener(self, section: Listener) -> TlsListener | PlainListener:
-        inner = self._modbus(section).client
-        match section.tls:
-            case Security.MUTUAL:
-                return self._listener(section, inner)
-            case Security.NONE:
-                return PlainListener(
-                    section,
-                    inner=inner,
-                    journal=self.journal,
-                    clock=self.now,
-                    ulids=self.ulids,
-                    count=self.metrics.count,
-                    flush=self.flush,
-                )
-
-    def _listener(self, section: Listener, inner: Any) -> TlsListener:
-        own = self.settings.gateway
-        return TlsListener(
-            section,
-            trust=self.trust[section.zone],
-            certificate=section.certificate or own.certificate,
-            key=section.key or own.key,
-            inner=inner,
-            journal=self.journal,
-            clock=self.now,
-            ulids=self.ulids,
-            count=self.metrics.count,
-            flush=self.flush,
-        )
-
-    def _modbus(self, section: Listener) -> ModbusDoor:
-        return ModbusDoor(
-            routes={unit: self.routes[asset] for unit, asset in section.units.items()},
-            outstanding=section.outstanding,
-            door=self.door,
-            last=self.values,
-            links=self.links,
-            tasks=self.tasks,
-            clock=self.now,
-            own_link=self._link,
-            suspicion=Suspicion(self.journal, self.metrics.count, quirks=section.quirks),
-            read_back=self.read_back,
-            refusal=section.refusal,
         )
 
     def plan_polls(self) -> None:

@@ -1,0 +1,93 @@
+"""Listening: every place where somebody comes in, with the protocol that they meet there."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from gateway.config.settings import AdminSection, HttpsSection, Listener, Security
+from gateway.model.identity import Caller
+from gateway.relay.listener import TlsListener
+from gateway.relay.modbus import ModbusDoor
+from gateway.relay.plain import PlainListener
+from gateway.relay.suspicion import Suspicion
+
+if TYPE_CHECKING:
+    from gateway.app.parts import Parts
+
+Client = Callable[[Caller], asyncio.Protocol]
+"The protocol of one admitted connection."
+
+
+def listeners(parts: "Parts") -> list[TlsListener | PlainListener]:
+    """All of them: Modbus as configured, then the APIs over HTTPS."""
+    modbus = [_modbus(parts, section) for section in parts.settings.listeners]
+    return [
+        *modbus,
+        *(_tls(parts, _over_https(name, section), client) for name, section, client in _apis(parts)),
+    ]
+
+
+def _apis(parts: "Parts") -> Iterator[tuple[str, HttpsSection | AdminSection, Client]]:
+    """Name, section and protocol of each API; the name is what policy sees as `conn.listener`."""
+    https, admin = parts.settings.north.https, parts.settings.admin
+    if https is not None and parts.api is not None:
+        yield "https", https, parts.api.client
+    if admin is not None and parts.admin is not None:
+        yield "admin", admin, parts.admin.client
+
+
+def _over_https(name: str, section: HttpsSection | AdminSection) -> Listener:
+    return Listener(
+        name=name,
+        host=section.host,
+        port=section.port,
+        zone=section.zone,
+        certificate=section.certificate,
+        key=section.key,
+        units={},
+    )
+
+
+def _modbus(parts: "Parts", section: Listener) -> TlsListener | PlainListener:
+    door = ModbusDoor(
+        routes={unit: parts.routes[asset] for unit, asset in section.units.items()},
+        outstanding=section.outstanding,
+        door=parts.door,
+        last=parts.values,
+        links=parts.links,
+        tasks=parts.tasks,
+        clock=parts.now,
+        own_link=parts.link,
+        suspicion=Suspicion(parts.journal, parts.metrics.count, quirks=section.quirks),
+        read_back=parts.read_back,
+        refusal=section.refusal,
+    )
+    match section.tls:
+        case Security.MUTUAL:
+            return _tls(parts, section, door.client)
+        case Security.NONE:
+            return PlainListener(
+                section,
+                inner=door.client,
+                journal=parts.journal,
+                clock=parts.now,
+                ulids=parts.ulids,
+                count=parts.metrics.count,
+                flush=parts.flush,
+            )
+
+
+def _tls(parts: "Parts", section: Listener, client: Client) -> TlsListener:
+    own = parts.settings.gateway
+    return TlsListener(
+        section,
+        trust=parts.trust[section.zone],
+        certificate=section.certificate or own.certificate,
+        key=section.key or own.key,
+        inner=client,
+        journal=parts.journal,
+        clock=parts.now,
+        ulids=parts.ulids,
+        count=parts.metrics.count,
+        flush=parts.flush,
+    )

@@ -6,22 +6,25 @@ Rules that hold here:
   intent durable before the act, its outcome recorded.
 - What cannot be done is denied before policy is asked, under its code: a request that is not there, a
   statement that proves nothing (invariant 2).
-- A body is JSON of a closed form, of at most MOST_BODY bytes, and says that it is JSON. A page in a person's
+- A body is JSON of a closed form, of at most MOST_BODY bytes (an archive may be longer; one at a time, and
+  only from a person), and says that it is JSON. A page in a person's
   browser cannot send that without asking first (CORS), and nobody here says yes.
 - One client has BUDGET requests a minute; an answer has its time; every error is a problem (RFC 9457).
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from gateway.admin import problem
 from gateway.admin.impossible import Impossible
 from gateway.admin.problem import Problem
-from gateway.admin.route import Asked, Done, Route, Wish
+from gateway.admin.route import Asked, Done, Long, Route, Wish
 from gateway.guard.limits import Rates
 from gateway.guard.passage import Door, enter, finish, settle
 from gateway.guard.verdict import Forward, Pending, Refuse
@@ -81,6 +84,8 @@ class AdminApi:
         self._count = count
         self._changed = changed
         self._rates = Rates()
+        self._long = asyncio.Lock()
+        "Held while a long body is read and acted upon: two at once could take the machine's memory."
         self._runner = web.AppRunner(
             self._application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_S
         )
@@ -118,14 +123,24 @@ class AdminApi:
     def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             caller = _caller(request)
-            body = await _body(request, route)
-            asked = Asked(caller, request.match_info.get("name", ""), body, self._clock())
-            done = await self._through(route, asked)
+            async with self._alone(route):
+                # What is long is not even read from who is no person: the denial does not hang on it.
+                skipped = route.long is not None and not _is_person(caller)
+                body = None if skipped else await _body(request, route)
+                asked = Asked(caller, request.match_info.get("name", ""), body, self._clock())
+                done = await self._through(route, asked)
             return web.Response(
                 body=msgspec.json.encode(done.told), content_type="application/json", headers=problem.HEADERS
             )
 
         return handle
+
+    def _alone(self, route: Route) -> contextlib.AbstractAsyncContextManager[None]:
+        if route.long is None:
+            return contextlib.nullcontext()
+        if self._long.locked():
+            raise Problem(503, "busy", "another bundle is looked at; try again")
+        return self._long
 
     # around every request ---------------------------------------------------------------------------------
 
@@ -164,10 +179,10 @@ class AdminApi:
 
     async def _through(self, route: Route, asked: Asked) -> Done:
         """Decide, record, act, record."""
-        wish, fault = _wish(route, asked)
+        caller, door, frame = asked.caller, self._door, Frame(asked.body)
+        asked, wish, fault = await _understood(route, asked)
         operation = _operation(route, wish, fault)
-        caller, door = asked.caller, self._door
-        verdict = enter(Frame(asked.body), (operation,), caller, door, asked.now)
+        verdict = enter(frame, (operation,), caller, door, asked.now)
         if isinstance(verdict, Pending):
             verdict = await finish(verdict, door, asked.now)
         if fault is not None:
@@ -184,15 +199,14 @@ class AdminApi:
             async with asyncio.timeout(route.within_s):
                 done = await route.act(asked)
             data = msgspec.json.encode(done.told)
-            result = (
-                {"status": "ok"} if route.method == "GET" else {"status": "ok", **done.told, **done.recorded}
-            )
+            acted = operation.action is Action.ADMIN
+            result = {"status": "ok", **done.told, **done.recorded} if acted else {"status": "ok"}
         except Impossible as error:
             result["why"] = error.code
             raise Problem(error.status, error.code, error.detail) from None
         finally:
             settle(permit, result, data, door, self._clock())
-        if route.method == "POST":
+        if operation.action is Action.ADMIN:
             self._changed()
         return done
 
@@ -208,22 +222,28 @@ class AdminApi:
         return Problem(403, "denied", "policy does not allow it", reasons=codes)
 
 
-def _wish(route: Route, asked: Asked) -> tuple[Wish, Impossible | None]:
+async def _understood(route: Route, asked: Asked) -> tuple[Asked, Wish, Impossible | None]:
     """What policy would be asked about, or why there is nothing to ask."""
-    identity = asked.caller.identity
-    if identity.kind is not Kind.PERSON or identity.auth is not Authentication.MTLS:
-        return Wish(), Impossible("not_a_person", 403, "only the certificate of a person counts here")
+    if not _is_person(asked.caller):
+        fault = Impossible("not_a_person", 403, "only the certificate of a person counts here")
+        return asked, Wish(), fault
     try:
-        return route.wish(asked), None
+        if route.understand is not None:
+            asked = replace(asked, body=await route.understand(asked))
+        return asked, route.wish(asked), None
     except Impossible as fault:
-        return Wish(), fault
+        return asked, Wish(), fault
+
+
+def _is_person(caller: Caller) -> bool:
+    return caller.identity.kind is Kind.PERSON and caller.identity.auth is Authentication.MTLS
 
 
 def _operation(route: Route, wish: Wish, fault: Impossible | None) -> Operation:
     return Operation(
         protocol=Protocol.HTTPS,
-        action=Action.READ if route.method == "GET" else Action.ADMIN,
-        kind=route.kind,
+        action=route.action or (Action.READ if route.method == "GET" else Action.ADMIN),
+        kind=wish.kind or route.kind,
         asset=wish.asset,
         admin=wish.target,
         unreadable=fault.code if fault is not None else None,
@@ -271,8 +291,9 @@ async def _body(request: web.Request, route: Route) -> object:
         return None
     if request.content_type != "application/json":
         raise Problem(415, "not_json", "send Content-Type: application/json")
-    async with asyncio.timeout(BODY_S):
-        data = await request.read()
+    long = route.long or Long(most=MOST_BODY, within_s=BODY_S)
+    async with asyncio.timeout(long.within_s):
+        data = await request.clone(client_max_size=long.most).read()
     try:
         return msgspec.json.decode(data, type=route.body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
-from gateway.model.operation import AdminTarget
+from gateway.model.operation import Action, AdminTarget
 
 ANSWER_S = 10.0
 "How long an act may take, unless its row says otherwise."
@@ -28,7 +28,7 @@ class Asked(Struct, frozen=True):
     name: str
     "What `{name}` of the path is; empty where the path has none."
     body: Any
-    "Of the row's form; null for GET."
+    "Of the row's form, or what `understand` made of it; null for GET."
     now: Now
 
 
@@ -37,6 +37,8 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     target: AdminTarget | None = None
     asset: str | None = None
+    kind: str | None = None
+    "Another kind than the row's, where the content says what is wanted."
 
 
 class Done(Struct, frozen=True, kw_only=True):
@@ -46,6 +48,15 @@ class Done(Struct, frozen=True, kw_only=True):
     "To the person, as JSON."
     recorded: dict[str, Any] = {}
     "To the outcome's record, beside what was told."
+
+
+class Long(Struct, frozen=True, kw_only=True):
+    """How long the body of a row may be, where that is more than `api.MOST_BODY`."""
+
+    most: int
+    "Bytes."
+    within_s: float
+    "How long it may take to arrive."
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -58,6 +69,13 @@ class Route(Struct, frozen=True, kw_only=True):
     summary: str
     body: type[Struct] | None = None
     "A closed struct (`forbid_unknown_fields`); null for GET."
+    action: Action | None = None
+    "Where the method does not say it: a POST that asks much and changes nothing is a read."
+    long: Long | None = None
+    "Where bodies are longer than usual: such rows are read one at a time, and from persons only."
+    understand: Callable[[Asked], Awaitable[Any]] | None = None
+    """Makes of the body, off the loop, what `wish` and `act` find in its place. May raise Impossible: then
+    policy is not asked, and the denial is recorded under its code."""
     wish: Callable[[Asked], Wish]
     "May raise Impossible: then policy is not asked, and the denial is recorded under its code."
     act: Callable[[Asked], Awaitable[Done]]

@@ -9,7 +9,6 @@ from typing import Any
 
 from gateway.app.changes import by, changes
 from gateway.app.parts import Parts
-from gateway.app.policies import Policies
 from gateway.app.told import dated
 from gateway.config.read import read
 from gateway.config.settings import Settings
@@ -32,7 +31,7 @@ class Live:
         parts.changed = self.people_acted
         self._loading = asyncio.Lock()
         "One reading at a time: a slow one that began earlier must not replace what a later one found."
-        self.policies = Policies(parts)
+        self.policies = parts.policies
 
     def load_trust(self) -> None:
         for name, trust in self.parts.trust.items():

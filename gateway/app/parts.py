@@ -8,9 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from gateway.admin import activation_routes
+from gateway.app.activation import Activation
 from gateway.app.deciding import Deciding
 from gateway.app.listening import listeners
 from gateway.app.people import People
+from gateway.app.policies import Policies
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
 from gateway.config.settings import Settings
@@ -124,8 +127,10 @@ class Parts:
         self.api, self.broker = self._api(), self._broker()
         self.changed: Callable[[], None] = lambda: None
         "Called when people have changed what policy sees; `live` says what happens then."
+        self.policies = Policies(self)
+        self.activation = Activation(self, self.policies)
         self.admin = self.people.api(
-            (),
+            activation_routes.routes(self.activation),
             door=self.door,
             clock=self.now,
             count=self.metrics.count,

@@ -160,6 +160,7 @@ class Gateway:
             live.load_trust()
         now = parts.now()
         parts.people.sweep(now)
+        parts.activation.sweep(now)
         live.facts()
         due = now.mono_ns - self._judged_ns > JUDGE_S * SECOND
         for listener in parts.listeners:

@@ -22,7 +22,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "ready": all(parts.ready().values()),
         "refused": dict(parts.refused),
         "clock": {"state": parts.clock.state(now), "time": rfc3339(now.wall_ns)},
-        "policy": parts.deciding.status(),
+        "policy": {**parts.deciding.status(), **parts.activation.status(now)},
         "people": parts.people.status(now),
         "trust": [
             {"zone": name, "crl": trust.crl_state(now), "version": trust.version, "error": trust.error}

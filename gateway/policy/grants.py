@@ -39,7 +39,7 @@ ACTS = frozenset(
     }
 )
 "What people do to the gateway (guardrail.admin_act)."
-VIEWS = frozenset({"admin.list_approvals", "admin.list_bundles", "admin.state"})
+VIEWS = frozenset({"admin.list_approvals", "admin.list_bundles", "admin.state", "admin.rehearse"})
 "What is read about it."
 OF_ACTS = ("scopes", "values", "most_minutes")
 "Conditions that only acts on the gateway have."

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from gateway.model.errors import Fault, PolicyError
 from gateway.model.moment import SECOND, Now
@@ -86,9 +87,20 @@ class Serials:
             return  # it stays for a person to see
         if stated is not None and release.serial <= stated.serial:
             return
+        self._write(Highest(release.serial, bundle.revision))
+
+    def settle(self) -> None:
+        """Write down what counts now, so that a copy kept from here on counts only once it is noted (`keep`).
+
+        Waits for the disk; OSError where that cannot be, PolicyError where the state file says no serial.
+        """
+        if self._stated() is None:
+            self._write(self._of_copies())
+
+    def _write(self, highest: Highest) -> None:
         fresh = self._file.with_name(self._file.name + ".new")
         with fresh.open("wb") as file:
-            file.write(json.dumps({"serial": release.serial, "revision": bundle.revision}).encode() + b"\n")
+            file.write(json.dumps(asdict(highest)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._file)

@@ -14,6 +14,7 @@ listed := {
 	"admin.list_approvals": "read",
 	"admin.list_bundles": "read",
 	"admin.state": "read",
+	"admin.rehearse": "read",
 	"admin.approve": "admin",
 	"admin.refuse": "admin",
 	"admin.open_window": "admin",

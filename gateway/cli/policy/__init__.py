@@ -5,6 +5,8 @@
     policy explain ID       why something was allowed or denied, and the smallest change that would allow it
     policy build BUNDLE     the archive of it that gateways and OPA take, signed
     policy verify ARCHIVE   whose signature it carries
+    policy activate BUNDLE  put it to work on a running gateway, on trial first; confirm it
+    policy rollback         go back to what was active before
 
 Exit 0: yes. 1: no (a fault, a failing test). 2: there is nothing to answer about, because the call is wrong
 or the bundle does not load.
@@ -13,7 +15,7 @@ or the bundle does not load.
 import argparse
 import importlib
 
-COMMANDS = ("check", "test", "explain", "replay", "diff", "learn", "build", "verify")
+COMMANDS = ("check", "test", "explain", "replay", "diff", "learn", "build", "verify", "activate", "rollback")
 "Modules of this package, each with `add(below)`."
 
 

@@ -11,6 +11,7 @@ from gateway.config.settings import (
     BundleService,
     ClockSection,
     CollectorSection,
+    ExportSection,
     GatewaySection,
     HttpsSection,
     Listener,
@@ -18,6 +19,7 @@ from gateway.config.settings import (
     OpaSection,
     PolicySection,
     Signing,
+    SyslogSection,
     Zone,
 )
 from gateway.model.asset import Asset, SerialLine, Tag, Window
@@ -64,6 +66,9 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (AuditSection, "reads_without_journal_s"): Bound(0, 3600),
     (AuditSection, "denials_in_full"): Bound(1, 1000),
     (AuditSection, "growth_bytes_per_minute"): Bound(64 * 1024, 1024**3),
+    (SyslogSection, "port"): PORT,
+    # RFC 5425 §4.3.1: receivers must take 2048 bytes and should take 8192.
+    (SyslogSection, "message_bytes"): Bound(2048, 1024**2),
     (HttpsSection, "port"): PORT,
     (MqttSection, "port"): PORT,
     (MqttSection, "expiry_s"): Bound(1, 30 * DAY_S),
@@ -121,6 +126,8 @@ WORDS: dict[tuple[type[Struct], str], Words] = {
     (MqttSection, "name"): NAME,
     (MqttSection, "host"): HOST,
     (MqttSection, "client_id"): Words(r"^[!-~]{1,128}$", "write visible ASCII characters, at most 128"),
+    (ExportSection, "name"): NAME,
+    (SyslogSection, "host"): HOST,
     (AuditSection, "origin"): Words(
         r"^[!-*,-~]{1,255}$", "write something like plant-a.example/gw-1, without spaces and `+`"
     ),

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.model.asset import Quirk, Table
+from gateway.model.record import RecordKind
 
 
 class Wrong(Exception):  # noqa: N818 - it becomes a Fault; nobody outside this package sees it
@@ -199,6 +200,13 @@ QUIRKS = Form(
         "type": "array",
         "items": {"enum": [str(quirk) for quirk in Quirk], "$comment": "write the name of a quirk"},
         "$comment": f"write a list of {', '.join(Quirk)}",
+    }
+)
+KINDS = Form(
+    schema={
+        "type": "array",
+        "items": {"enum": [str(kind) for kind in RecordKind], "$comment": "write a kind of record"},
+        "$comment": f"write a list of {', '.join(RecordKind)}",
     }
 )
 RANGE = Form(

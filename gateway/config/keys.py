@@ -28,6 +28,7 @@ from gateway.config.form import (
     FILE,
     FILES,
     FLAG,
+    KINDS,
     NUMBER,
     QUIRKS,
     RANGE,
@@ -40,6 +41,7 @@ from gateway.config.form import (
     Wrong,
 )
 from gateway.model.asset import Asset, Quirk, Span, Tag
+from gateway.model.record import RecordKind
 
 BY_TYPE: dict[Any, Form] = {
     str: TEXT,
@@ -50,6 +52,7 @@ BY_TYPE: dict[Any, Form] = {
     tuple[Path, ...]: FILES,
     tuple[Span, ...]: REGISTERS,
     tuple[Quirk, ...]: QUIRKS,
+    tuple[RecordKind, ...]: KINDS,
     dict[int, str]: UNITS,
 }
 "The form of a field that no other table names."

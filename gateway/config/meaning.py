@@ -15,6 +15,7 @@ from gateway.config.draft import Draft
 from gateway.config.settings import (
     AdminSection,
     CollectorSection,
+    ExportSection,
     HttpsSection,
     Listener,
     MqttSection,
@@ -201,6 +202,24 @@ def topics(draft: Draft) -> None:
             draft.fault((*trail, "refresh"), what, "make expiry at least twice refresh")
 
 
+def exports(draft: Draft) -> None:
+    """A destination is one place, with a name of its own; events need the broker that takes them."""
+    broker = next((True for _ in draft.each(MqttSection)), False)
+    taken: dict[str, Trail] = {}
+    for trail, export in draft.each(ExportSection):
+        if (export.syslog is None) == (export.mqtt is None):
+            what = f"{export.name} has no place" if export.syslog is None else f"{export.name} is two places"
+            draft.fault(trail, what, "write either syslog or mqtt")
+        if export.mqtt is not None:
+            _topic(draft, (*trail, "mqtt", "topic"), export.mqtt.topic, STATUS_FIELDS)
+            if not broker:
+                draft.fault((*trail, "mqtt"), "there is no broker to send events to", "add north.mqtt")
+        at = taken.setdefault(export.name, trail)
+        if at != trail:
+            what = f"{export.name} is taken ({draft.document.where(at)})"
+            draft.fault((*trail, "name"), what, "rename one of them")
+
+
 def budgets(draft: Draft, cost: Cost) -> None:
     """No asset is polled more often than it can bear. Tags at fault count nothing: no figure is too high."""
     collector = next((part for _, part in draft.each(CollectorSection)), CollectorSection())
@@ -231,6 +250,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     engines,
     revocation,
     topics,
+    exports,
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from gateway.model.asset import Asset, Quirk, Tag
+from gateway.model.record import RecordKind
 from gateway.model.stage import Stage
 
 
@@ -168,6 +169,48 @@ class PolicySection(Struct, frozen=True, kw_only=True):
     "One cached decision in this many is evaluated again; a difference flushes the cache, alarms and denies."
 
 
+class SyslogSection(Struct, frozen=True, kw_only=True):
+    """A syslog receiver: RFC 5424 over TLS (RFC 5425), with a certificate on both sides."""
+
+    host: str
+    "Also the name that its certificate must have."
+    port: int = 6514
+    anchors: Path
+    "PEM file of the certificates that may vouch for the receiver."
+    certificate: Path
+    key: Path
+    message_bytes: int = 8192
+    "Longest message; a longer one loses details, and says so. Receivers differ in what they take."
+
+
+class EventTopic(Struct, frozen=True, kw_only=True):
+    """CloudEvents to the broker of `north.mqtt`."""
+
+    topic: str = "dmz/{site}/{gateway}/audit"
+    "Topic of all events; `{site}` and `{gateway}` are filled in."
+
+
+class Leave(StrEnum):
+    """When a record may leave the gateway."""
+
+    DURABLE = "durable"
+    "As soon as it is on stable storage."
+    SIGNED = "signed"
+    "As soon as a checkpoint covers it."
+
+
+class ExportSection(Struct, frozen=True, kw_only=True):
+    """One place that gets a copy of the journal, in words that SIEMs know. Either `syslog` or `mqtt`."""
+
+    name: str
+    "Its place in the log is kept under this name: a new name begins at the first record."
+    without: tuple[RecordKind, ...] = ()
+    "Kinds of records that it does not get. Reads come as `window` records."
+    once: Leave = Leave.DURABLE
+    syslog: SyslogSection | None = None
+    mqtt: EventTopic | None = None
+
+
 class AuditSection(Struct, frozen=True, kw_only=True):
     """The journal."""
 
@@ -183,6 +226,8 @@ class AuditSection(Struct, frozen=True, kw_only=True):
     "Records a minute in full for each source, identity, reason and target; the rest is counted."
     growth_bytes_per_minute: int = 4 * 1024 * 1024
     "The most that denials, findings and failed handshakes may add in a minute, all sources together."
+    export: tuple[ExportSection, ...] = ()
+    "Where else records go, beside the journal; it stays the only proof."
 
 
 class HttpsSection(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from gateway.config.settings import (
     PolicyEngine,
     PolicySection,
     Refusal,
+    ReviewSection,
     Security,
     Zone,
 )
@@ -64,12 +65,13 @@ def names(draft: Draft) -> None:
 def zones(draft: Draft) -> None:
     """Everything that names a zone names one that is declared."""
     known = draft.names("zones")
-    parts: list[tuple[Trail, Listener | Asset | HttpsSection | AdminSection]]
+    parts: list[tuple[Trail, Listener | Asset | HttpsSection | AdminSection | ReviewSection]]
     parts = [
         *draft.each(Listener),
         *draft.each(Asset),
         *draft.each(HttpsSection),
         *draft.each(AdminSection),
+        *draft.each(ReviewSection),
     ]
     for trail, part in parts:
         if part.zone not in known:
@@ -119,6 +121,7 @@ def addresses(draft: Draft) -> None:
         *((trail, f"listener {part.name}", part.host, part.port) for trail, part in draft.each(Listener)),
         *((trail, "the HTTPS API", part.host, part.port) for trail, part in draft.each(HttpsSection)),
         *((trail, "the admin API", part.host, part.port) for trail, part in draft.each(AdminSection)),
+        *((trail, "the reviewers' API", part.host, part.port) for trail, part in draft.each(ReviewSection)),
     ]
     for trail, name, host, port in servers:
         for other_host, other_port, other, at in taken:
@@ -151,8 +154,13 @@ def plain_listeners(draft: Draft) -> None:
 
 def own_certificates(draft: Draft) -> None:
     """A certificate of its own needs the key that belongs to it."""
-    parts: list[tuple[Trail, Listener | HttpsSection | AdminSection]]
-    parts = [*draft.each(Listener), *draft.each(HttpsSection), *draft.each(AdminSection)]
+    parts: list[tuple[Trail, Listener | HttpsSection | AdminSection | ReviewSection]]
+    parts = [
+        *draft.each(Listener),
+        *draft.each(HttpsSection),
+        *draft.each(AdminSection),
+        *draft.each(ReviewSection),
+    ]
     for trail, part in parts:
         if (part.certificate is None) != (part.key is None):
             here, missing = ("key", "certificate") if part.certificate is None else ("certificate", "key")

@@ -291,6 +291,18 @@ class AdminSection(Struct, frozen=True, kw_only=True):
     "Most requests for approval that wait at once, all requesters together."
 
 
+class ReviewSection(Struct, frozen=True, kw_only=True):
+    """Where reviewers read the journal: search, records, proofs, checkpoints, reports. Over HTTPS."""
+
+    host: str = "127.0.0.1"
+    port: int = 8445
+    zone: str
+    "Zone that reviewers' certificates must belong to."
+    certificate: Path | None = None
+    "Where the gateway shows another certificate here than `gateway.certificate`."
+    key: Path | None = None
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole configuration."""
 
@@ -304,4 +316,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     clock: ClockSection = field(default_factory=ClockSection)
     north: NorthSection = field(default_factory=NorthSection)
     admin: AdminSection | None = None
+    review: ReviewSection | None = None
     collector: CollectorSection = field(default_factory=CollectorSection)

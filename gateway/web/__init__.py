@@ -1,0 +1,1 @@
+"""What the APIs over HTTPS share: aiohttp behind the gateway's own TLS, and errors as problems."""

@@ -2,5 +2,6 @@
 
 Read in this order: `entry` (what a record says), `framing` and `log` (how it lies on disk), `tree` and
 `note` (what is signed), `committer` (when it is durable), `windows` and `flood` (what is counted instead of
-written), `journal` (the port the guard uses), `verify` (the proof).
+written), `journal` (the port the guard uses) with `backlog` (what waits) and `gap` (what could not be
+recorded), `verify` (the proof).
 """

@@ -51,6 +51,22 @@ class Tally(Struct):
     counted: int = 0
     "Only counted."
 
+    def by(self) -> dict[str, str | None]:
+        """Whose they were, as a record says it."""
+        return {"subject": self.key.subject or None, "source": self.key.source}
+
+    def note(self) -> dict[str, str | int]:
+        """What the one record tells that stands for all that was only counted."""
+        return {
+            "of": self.key.kind,
+            "reason": self.key.reason,
+            "target": self.key.target,
+            "count": self.counted,
+            "in_full": self.full,
+            "first_ns": self.first_wall_ns,
+            "last_ns": self.last_wall_ns,
+        }
+
 
 class Bucket:
     """Bytes that may be spent: never more than `per_minute` in any 60 seconds.

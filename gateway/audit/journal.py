@@ -1,25 +1,25 @@
 """The journal as the guard sees it (`guard.ports.Journal`): receipts out, records in.
 
 Everything here runs in the event loop and never waits for the disk; `committer` does. What the loop hands
-over is bounded (`MOST_QUEUED`), and part of that room is kept for intents and outcomes, so that nobody can
-fill the journal against writes. When records cannot be made durable the journal has failed for good: no
-write happens any more, reads go on for a bounded time under a `Gap`, and the next start tells the gap.
+over is bounded (`backlog`). When records cannot be made durable the journal has failed for good: no write
+happens any more, reads go on for a bounded time under a `Gap`, and the next start tells the gap (`gap`).
 """
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from gateway.audit import carry
+from gateway.audit import carry, gap
+from gateway.audit.backlog import MOST_QUEUED, STALL, Backlog, Waiting
 from gateway.audit.committer import Batch, Committer
 from gateway.audit.entry import Describe, Units, Writer, short, who
 from gateway.audit.flood import Flood, Tally, key
+from gateway.audit.gap import Lapse
 from gateway.audit.log import LOW_SPACE, Log
-from gateway.audit.opening import GAP, GAP_BYTES, Recovery, open_log
+from gateway.audit.opening import Recovery, open_log
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk, Storage
 from gateway.audit.windows import Windows
@@ -31,18 +31,8 @@ from gateway.model.operation import Operation
 from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
 from gateway.model.ulid import Ulids
 
-MOST_QUEUED = 8192
-"Records handed over and not yet durable."
-MOST_QUEUED_BYTES = 32 << 20
-"Their bytes."
-KEPT_FOR_WRITES = 2048
-"Of those records, so many only for intents and their outcomes (and a quarter of the bytes)."
 TICK_S = 0.010
 "How often changed read entries and unhurried records are handed over; the commit takes the rest of 20 ms."
-INTENT_WAIT = 2 * SECOND
-"How long a write waits for its record; then it is refused."
-STALL = 10 * SECOND
-"A disk that neither succeeds nor fails for this long has failed."
 VKEY = "log.vkey"
 "The verifier key beside the log, for convenience; a reviewer keeps a copy elsewhere."
 FLOODS = frozenset({RecordKind.AUTH, RecordKind.FINDING, RecordKind.WITHHELD})
@@ -77,20 +67,6 @@ class Settings(Protocol):
     @property
     def growth_bytes_per_minute(self) -> int:
         """What denials, findings and failed handshakes may add in a minute."""
-
-
-class _Waiting:
-    """An intent on its way to the disk."""
-
-    __slots__ = ("caller", "future", "record", "since_ns")
-
-    def __init__(
-        self, record: str, caller: Caller, future: "asyncio.Future[Durable | NotRecorded]", now: Now
-    ) -> None:
-        self.record = record
-        self.caller = caller
-        self.future = future
-        self.since_ns = now.mono_ns
 
 
 def _no_units(tag: str) -> None:
@@ -131,18 +107,11 @@ class Journal:
         self._committer: Committer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._unhurried: list[bytes] = []
-        "Records that may wait for the tick or the next intent."
-        self._waiting: deque[_Waiting] = deque()
+        self._backlog = Backlog()
+        self._lapse = Lapse()
         self._closed_rows: list[bytes] = []
-        self._queued = self._queued_bytes = self._under_way = 0
-        self._progress_ns = self._signed_ns = self._signed_wall_ns = self._noted_ns = 0
+        self._signed_ns = self._signed_wall_ns = 0
         self._unsigned = False
-        self._failed: str | None = None
-        self._failed_at: Now | None = None
-        self._gap: Gap | None = None
-        self._missed: Counter[str] = Counter()
-        "Kinds of records that were lost, and reads that were not counted."
         self._low = False
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -178,22 +147,21 @@ class Journal:
             return
         await self._settled()
         now = self._clock()
-        if self._failed is None:
+        if self._lapse.why is None:
             self._windows.close_all(now)
             self._write_windows(now, force=True)
-            self._unhurried += [self._suppressed(t, now) for t in self._flood.all(now.mono_ns)]
-            self._noted_ns = now.mono_ns - SECOND
+            self._backlog.unhurried += [self._suppressed(t, now) for t in self._flood.all(now.mono_ns)]
             self._tell_missed(now)
             _, data = self._writer.record(RecordKind.LIFECYCLE, now, note={"event": "stop"})
-            self._unhurried.append(data)
+            self._backlog.unhurried.append(data)
             for part in self._windows.rows(self._closed_rows):
                 self._flush(rows=part)
             self._flush(sign=True)
         await self._loop.run_in_executor(None, self._committer.finish)
         self._committer = None
         await asyncio.sleep(0)
-        if self._failed is not None:
-            await self._loop.run_in_executor(None, self._note_gap, self._gap_note(now))
+        if self._lapse.why is not None:
+            await self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
         if self._log is not None and self._carrier is not None:
             self._log.close()
             self._carrier.close()
@@ -201,7 +169,8 @@ class Journal:
     async def _settled(self) -> None:
         """What is on its way to the disk lands first: some of it may still have an outcome to tell."""
         until_ns = self._clock().mono_ns + STALL
-        while self._under_way and not self._failed and self._clock().mono_ns < until_ns:  # noqa: ASYNC110 # once
+        backlog = self._backlog
+        while backlog.under_way and not self._lapse.why and self._clock().mono_ns < until_ns:  # noqa: ASYNC110 # once
             await asyncio.sleep(0.002)
 
     # -- the port ------------------------------------------------------------------------------------------
@@ -232,24 +201,24 @@ class Journal:
         """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
         refused = self._refusal()
         if refused is not None or self._loop is None:
-            self._missed["intent"] += 1
+            self._lapse.missed["intent"] += 1
             return NotRecorded(refused or "journal_not_running")
         record, data = self._writer.intent(caller, operations, decisions, now)
         if not data:
             return NotRecorded("record_not_made")
-        if not self._has_room(len(data), kept=True):
-            self._missed["intent"] += 1
+        if not self._backlog.has_room(len(data), kept=True):
+            self._lapse.missed["intent"] += 1
             return NotRecorded("journal_queue_full")
-        waiting = _Waiting(record, caller, self._loop.create_future(), now)
-        self._waiting.append(waiting)
+        waiting = Waiting(record, caller, self._loop.create_future(), now)
+        self._backlog.wait(waiting)
         self._flush()
         self._hand_over(Batch([data], waiting))
         return await waiting.future
 
     def outcome(self, intent: Durable, caller: Caller, result: dict[str, Any], now: Now) -> None:
         """What came of an intent, or was read back of it. There is always room: intents bound both."""
-        if self._failed is not None:
-            self._missed["outcome"] += 1
+        if self._lapse.why is not None:
+            self._lapse.missed["outcome"] += 1
             return
         _, data = self._writer.record(
             RecordKind.OUTCOME,
@@ -260,9 +229,9 @@ class Journal:
             connection=caller.connection,
         )
         if data:
-            self._unhurried.append(data)
+            self._backlog.unhurried.append(data)
         else:
-            self._missed["outcome"] += 1
+            self._lapse.missed["outcome"] += 1
 
     def denied(self, caller: Caller, operation: Operation, decision: Denied | Waived, now: Now) -> None:
         """A refusal, or what would be one, in full or counted."""
@@ -300,7 +269,7 @@ class Journal:
         if tally is not None:
             self._write_or_count(tally, data, now)
         elif not self._offer(data):
-            self._missed[kind] += 1
+            self._lapse.missed[kind] += 1
 
     # -- what else the composition root needs ----------------------------------------------------------------
 
@@ -320,12 +289,12 @@ class Journal:
             "signed_size": last.size if last is not None else None,
             "root": last.root.hex() if last is not None else None,
             "checkpoint_wall_ns": self._signed_wall_ns or None,
-            "queue": self._queued,
-            "queue_bytes": self._queued_bytes,
+            "queue": self._backlog.queued,
+            "queue_bytes": self._backlog.queued_bytes,
             "most_queued": MOST_QUEUED,
             "window_entries": self._windows.kept,
-            "failed": self._failed,
-            "missed": dict(self._missed),
+            "failed": self._lapse.why,
+            "missed": dict(self._lapse.missed),
             "segment_bytes": log.used if log is not None else None,
             "free_bytes": log.free_bytes if log is not None else None,
             "low_space": self._low,
@@ -337,18 +306,16 @@ class Journal:
     def _first_read(
         self, caller: Caller, operation: Operation, decision: Passed, now: Now
     ) -> Accepted | Gap | NotRecorded:
-        if self._failed is not None:
-            self._missed["read"] += 1
-            if self._gap is not None and now.mono_ns < self._gap.until_mono_ns:
-                return self._gap
-            return NotRecorded("journal_failed")
+        if self._lapse.why is not None:
+            self._lapse.missed["read"] += 1
+            return self._lapse.reads(now.mono_ns) or NotRecorded("journal_failed")
         try:
             entry = self._windows.first(caller, operation, decision, now)
         except (ValueError, TypeError, msgspec.MsgspecError):
             # The question could not be described: what cannot be written down does not happen.
             return NotRecorded("record_not_made")
         if entry is None:
-            self._missed["read"] += 1
+            self._lapse.missed["read"] += 1
             return NotRecorded("journal_windows_full")
         entry.asked += 1
         entry.last_ns = now.wall_ns
@@ -358,23 +325,13 @@ class Journal:
         return entry
 
     def _refusal(self) -> str | None:
-        if self._failed is not None:
+        if self._lapse.why is not None:
             return "journal_failed"
         return None if self._committer is not None else "journal_not_running"
 
-    def _has_room(self, size: int, *, kept: bool = False) -> bool:
-        """Whether a record of that size may be queued; only intents may use what is kept for them."""
-        records = MOST_QUEUED if kept else MOST_QUEUED - KEPT_FOR_WRITES
-        most_bytes = MOST_QUEUED_BYTES if kept else MOST_QUEUED_BYTES * 3 // 4
-        waiting = self._queued + len(self._unhurried)
-        return waiting < records and self._queued_bytes + size <= most_bytes
-
     def _offer(self, data: bytes) -> bool:
         """Queue a record that nobody waits for; False where there is no room or no journal."""
-        if self._failed is not None or not data or not self._has_room(len(data)):
-            return False
-        self._unhurried.append(data)
-        return True
+        return self._lapse.why is None and self._backlog.offer(data)
 
     def _write_or_count(self, tally: Tally, data: bytes, now: Now) -> None:
         if self._flood.spend(tally, len(data), now.mono_ns) and not self._offer(data):
@@ -382,49 +339,38 @@ class Journal:
 
     def _flush(self, *, sign: bool = False, rows: bytes = b"") -> None:
         """Hand over what was in no hurry."""
-        records, self._unhurried = self._unhurried, []
+        records = self._backlog.take()
         if records or sign or rows:
             self._hand_over(Batch(records, None, rows, sign=sign))
 
     def _hand_over(self, batch: Batch) -> None:
         if self._committer is None:
             return
-        if self._under_way == 0:
-            self._progress_ns = self._clock().mono_ns
-        self._under_way += 1
-        self._queued += len(batch.records)
-        self._queued_bytes += sum(map(len, batch.records))
+        self._backlog.handed_over(batch, self._clock().mono_ns)
         self._committer.hand_over(batch)
 
     def _landed(self, batches: list[Batch], failed: str | None) -> None:
-        """The committer is done with these batches: the only place where futures are resolved."""
+        """The committer is done with these batches: the only place where intents are answered in time."""
         now = self._clock()
-        self._progress_ns = now.mono_ns
-        self._under_way -= len(batches)
+        self._backlog.landed(batches, now.mono_ns)
         if failed is not None:
             self._fail(failed, now)
         for batch in batches:
-            self._queued -= len(batch.records)
-            self._queued_bytes -= sum(map(len, batch.records))
             if failed is not None:
-                self._missed["record"] += len(batch.records)
+                self._lapse.missed["record"] += len(batch.records)
             elif batch.records:
                 self._unsigned = True
             if batch.sign and failed is None:
                 self._signed_wall_ns = now.wall_ns
-            if isinstance(batch.token, _Waiting):
+            if isinstance(batch.token, Waiting):
                 self._answer(batch.token, batch.first, failed, now)
 
-    def _answer(self, waiting: _Waiting, index: int, failed: str | None, now: Now) -> None:
-        future = waiting.future
+    def _answer(self, waiting: Waiting, index: int, failed: str | None, now: Now) -> None:
         if failed is not None:
-            if not future.done():
-                future.set_result(NotRecorded("journal_failed"))
+            waiting.answer(NotRecorded("journal_failed"))
             return
         durable = Durable(waiting.record, index)
-        if not future.done():
-            future.set_result(durable)
-        else:
+        if not waiting.answer(durable):
             # Nobody waits any more, so nobody will act, and nobody else will write that down.
             self.outcome(durable, waiting.caller, {"status": "not_sent", "why": "given_up"}, now)
 
@@ -434,18 +380,20 @@ class Journal:
             return
         now = self._clock()
         self._timer = self._loop.call_later(TICK_S, self._tick)
-        self._give_up(now)
-        if self._under_way and now.mono_ns - self._progress_ns > STALL:
+        if late := self._backlog.give_up(now.mono_ns):
+            self._lapse.missed["intent"] += late
+        if self._backlog.stalled(now.mono_ns):
             self._fail("the disk does not answer", now)
-        if self._failed is not None:
+        if self._lapse.why is not None:
             self._tell_gap(now)
             return
         for tally in self._flood.due(now.mono_ns):
             if not self._offer(self._suppressed(tally, now)):
-                self._missed[tally.key.kind] += tally.counted
+                self._lapse.missed[tally.key.kind] += tally.counted
         self._windows.close_old(now)
         self._write_windows(now)
-        self._tell_missed(now)
+        if self._lapse.missed and self._lapse.due(now.mono_ns):
+            self._tell_missed(now)
         rows = self._windows.rows(self._closed_rows)
         self._closed_rows = []
         sign = self._unsigned and now.mono_ns - self._signed_ns >= self._settings.checkpoint_s * SECOND
@@ -456,48 +404,26 @@ class Journal:
             self._flush(rows=part)
         self._flush(sign=sign)
 
-    def _give_up(self, now: Now) -> None:
-        """Answer intents that have waited too long."""
-        while self._waiting and (
-            self._waiting[0].future.done() or now.mono_ns - self._waiting[0].since_ns > INTENT_WAIT
-        ):
-            waiting = self._waiting.popleft()
-            if not waiting.future.done():
-                self._missed["intent"] += 1
-                waiting.future.set_result(NotRecorded("journal_slow"))
-
     def _write_windows(self, now: Now, *, force: bool = False) -> None:
         for window in self._windows.ripe(now, force=force):
             records = self._windows.records(window, now)
-            if not force and not self._has_room(sum(map(len, records))):
+            if not force and not self._backlog.has_room(sum(map(len, records))):
                 self._windows.put_back(window)
                 return
-            self._unhurried.extend(records)
+            self._backlog.unhurried.extend(records)
             self._closed_rows.append(self._windows.written(window))
 
     def _suppressed(self, tally: Tally, now: Now) -> bytes:
         """The one record for all that was only counted."""
-        of = tally.key
-        note = {
-            "of": of.kind,
-            "reason": of.reason,
-            "target": of.target,
-            "count": tally.counted,
-            "in_full": tally.full,
-            "first_ns": tally.first_wall_ns,
-            "last_ns": tally.last_wall_ns,
-        }
-        by = {"subject": of.subject or None, "source": of.source}
-        return self._writer.record(RecordKind.SUPPRESSED, now, who=by, note=note)[1]
+        return self._writer.record(RecordKind.SUPPRESSED, now, who=tally.by(), note=tally.note())[1]
 
     def _tell_missed(self, now: Now) -> None:
         """A gap while the journal lived: the queue was full."""
-        if self._missed and now.mono_ns - self._noted_ns >= SECOND:
-            note = {"why": "queue_full", "missed": dict(self._missed)}
+        if self._lapse.missed:
+            note = {"why": "queue_full", "missed": dict(self._lapse.missed)}
             _, data = self._writer.record(RecordKind.GAP, now, note=note)
-            self._noted_ns = now.mono_ns
             if self._offer(data):
-                self._missed.clear()
+                self._lapse.missed.clear()
 
     def _watch_space(self) -> None:
         log = self._log
@@ -508,45 +434,17 @@ class Journal:
 
     def _fail(self, why: str, now: Now) -> None:
         """From here on nothing is promised."""
-        if self._failed is not None:
+        if self._lapse.why is not None:
             return
-        self._failed, self._failed_at = why, now
-        self._gap = Gap(now.mono_ns + int(self._settings.reads_without_journal_s * SECOND))
+        self._lapse.begin(why, now, self._settings.reads_without_journal_s)
         self._hot.clear()
-        self._missed["record"] += len(self._unhurried)
-        self._unhurried.clear()
-        for waiting in self._waiting:
-            if not waiting.future.done():
-                waiting.future.set_result(NotRecorded("journal_failed"))
-        self._waiting.clear()
+        self._lapse.missed["record"] += self._backlog.fail()
         self._alarm(f"journal failed: {why}; no writes until the gateway is started again")
 
-    def _gap_note(self, now: Now) -> bytes:
-        at = self._failed_at or now
-        note = {
-            "from_ns": at.wall_ns,
-            "to_ns": now.wall_ns,
-            "why": self._failed,
-            "missed": dict(self._missed),
-        }
-        return msgspec.json.encode(note)
-
     def _tell_gap(self, now: Now) -> None:
-        """Keep what is known of the gap beside the log, for the next start, as well as the disk allows."""
-        if self._loop is not None and now.mono_ns - self._noted_ns >= SECOND:
-            self._noted_ns = now.mono_ns
-            self._loop.run_in_executor(None, self._note_gap, self._gap_note(now))
-
-    def _note_gap(self, note: bytes) -> None:
-        try:
-            file = self._storage.open(GAP)
-            try:
-                file.pwrite(note[:GAP_BYTES].ljust(GAP_BYTES), 0)
-                file.fdatasync()
-            finally:
-                file.close()
-        except OSError:
-            return  # The disk that failed the journal may fail this too; the next start still tells the end.
+        """Keep what is known of the gap beside the log, for the next start."""
+        if self._loop is not None and self._lapse.due(now.mono_ns):
+            self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
 
 
 def _first(note: dict[str, Any], fields: tuple[str, ...]) -> str:

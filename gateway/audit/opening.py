@@ -8,20 +8,15 @@ import msgspec
 from msgspec import Struct
 
 from gateway import __version__
-from gateway.audit import carry
+from gateway.audit import carry, gap
 from gateway.audit.entry import Writer
 from gateway.audit.log import Log
 from gateway.audit.recovery import Cut, Left, recover
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Storage
-from gateway.audit.windows import entry_json, window_records
+from gateway.audit.window import entry_json, window_records
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
-
-GAP = "gap.json"
-"Beside the log: what a failed journal could still say about its gap. Blank while there is none."
-GAP_BYTES = 4096
-"Its length, taken from the disk at every start: a disk that is full then still has room for why."
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
@@ -49,7 +44,7 @@ def open_log(
     """The recovered log, with the records of this start in it, signed."""
     log, left = recover(storage, signer, segment_bytes)
     carried = carry.read(storage)
-    gap = (storage.read(GAP) or b"").strip() or None
+    untold = gap.kept(storage)
     windows, saved = _windows(writer, carried, left, now)
     recovery = Recovery(
         size=left.size,
@@ -59,16 +54,16 @@ def open_log(
         rebuilt_tiles=left.rebuilt,
         unknown=tuple(left.intents),
         windows=saved,
-        gap=gap is not None,
+        gap=untold is not None,
         trusted_ns=left.trusted_ns,
     )
     records = [_start(writer, recovery, left, now), *_unknown(writer, left, now), *windows]
-    if gap is not None:
-        records.append(_gap(writer, gap, now))
+    if untold is not None:
+        records.append(_gap(writer, untold, now))
     log.append(records)
     log.prepare()
     log.checkpoint()
-    storage.replace(GAP, b" " * GAP_BYTES)
+    gap.clear(storage)
     return log, recovery
 
 
@@ -101,9 +96,9 @@ def _windows(writer: Writer, carried: list[carry.Carried], left: Left, now: Now)
     return records, saved
 
 
-def _gap(writer: Writer, gap: bytes, now: Now) -> bytes:
+def _gap(writer: Writer, untold: bytes, now: Now) -> bytes:
     try:
-        note = msgspec.json.decode(gap, type=dict[str, object])
+        note = msgspec.json.decode(untold, type=dict[str, object])
     except msgspec.MsgspecError:
         note = {"why": "the journal failed; what it knew of the gap is lost"}
     _, data = writer.record(RecordKind.GAP, now, note=note)

@@ -11,185 +11,42 @@ Until these are in the log its rows in the side file (`carry`) survive a crash.
 
 from collections import deque
 from collections.abc import Iterator
-from hashlib import sha256
-from typing import Any
+from itertools import chain
 
 import msgspec
 
 from gateway.audit import carry
-from gateway.audit.entry import Writer, who, word
-from gateway.model.decision import Allowed, Origin, Passed, Waived
-from gateway.model.identity import Caller, Identity
-from gateway.model.moment import SECOND, Now
+from gateway.audit.entry import Writer
+from gateway.audit.generations import Generations
+from gateway.audit.heads import Heads, version
+from gateway.audit.window import (
+    MOST_ALIASES,
+    Entry,
+    Group,
+    GroupKey,
+    Window,
+    entry_json,
+    is_ripe,
+    window_records,
+)
+from gateway.model.decision import Allowed, Origin, Passed
+from gateway.model.identity import Caller
+from gateway.model.moment import Now
 from gateway.model.operation import Operation
-from gateway.model.record import Accepted, RecordKind
 
 MOST_ENTRIES = 50_000
 "Entries open at once (about 1 KiB each); one more closes every window early."
 MOST_KEPT = 2 * MOST_ENTRIES
 "Entries open or waiting to be written; beyond it reads get no receipt."
-MOST_HEADS = 50_000
-"Descriptions of operations kept for the next windows; beyond it all are forgotten."
 MOST_IN_WINDOW = 2_000
 "Entries of one window; one more ends it. Its records are written at one go, and that must not take long."
-MOST_ALIASES = 4
-"Operation objects remembered for one entry; equal ones beyond it are found by value, more slowly."
 MOST_CALLERS = 1024
 "Connections of one group whose reads take the short way; the oldest loses it to a new one."
 MOST_CONNECTIONS = 64
 "Connections named in a window record; the rest is counted."
-MOST_ROWS = 60_000
-"Bytes of entries in one record; the common part takes the rest of a log entry."
 AT_ONCE = 256
-"Entries written, or described anew, in one tick: keeps a tick under about two milliseconds."
-LINGER = 5 * SECOND
-"How long a closed window waits for answers under way; later ones are not counted."
-COMMON = ("schema", "subject", "conn", "state", "time")
-"Members of the policy question that every entry of a window shares; the others stand in each entry."
-
+"Entries written in one tick: keeps a tick under about two milliseconds."
 _encode = msgspec.json.Encoder().encode
-
-
-class Entry(Accepted):
-    """One distinct policy input of one window, and the receipt for every read that asks it."""
-
-    __slots__ = (
-        "answers",
-        "asked",
-        "digest",
-        "dirty",
-        "failures",
-        "first_ns",
-        "generation",
-        "head",
-        "keep",
-        "last_ns",
-        "lost",
-        "number",
-        "sheet",
-        "window",
-    )
-
-    def __init__(
-        self, number: int, window: "Window", head: bytes, sheet: "list[Entry]", wall_ns: int
-    ) -> None:
-        self.number = number
-        self.window = window
-        self.head = head
-        "The beginning of its JSON object: input, grants, evaluation."
-        self.sheet = sheet
-        "Where changed entries sign up for the next row."
-        self.keep: list[Operation] = []
-        self.asked = 0
-        self.answers = 0
-        self.lost = 0
-        self.failures: dict[str, int] = {}
-        self.first_ns = self.last_ns = wall_ns
-        self.digest = bytes(32)
-        self.dirty = False
-        self.generation = -1
-
-    def answered(self, data: bytes) -> None:
-        """The plant gave these bytes: they go into the chain of value hashes."""
-        self.answers += 1
-        self.digest = sha256(self.digest + data).digest()
-        if not self.dirty:
-            self.dirty = True
-            self.sheet.append(self)
-
-    def failed(self, why: str) -> None:
-        """No value came."""
-        self.lost += 1
-        if why in self.failures or len(self.failures) < MOST_ALIASES:
-            self.failures[why] = self.failures.get(why, 0) + 1
-        if not self.dirty:
-            self.dirty = True
-            self.sheet.append(self)
-
-    def count(self) -> tuple[int, int, int, int, int, bytes]:
-        """Asked, answered, failed, first, last, digest."""
-        return self.asked, self.answers, self.lost, self.first_ns, self.last_ns, self.digest
-
-
-def entry_json(head: bytes, count: tuple[int, int, int, int, int, bytes], failures: bytes = b"{}") -> bytes:
-    """An entry as it stands in a window record."""
-    asked, answered, failed, first, last, digest = count
-    return (
-        b'%b,"asked":%d,"answered":%d,"failed":%d,"failures":%b,"first_ns":%d,"last_ns":%d,"values":"%b"}'
-        % (
-            head,
-            asked,
-            answered,
-            failed,
-            failures,
-            first,
-            last,
-            digest.hex().encode(),
-        )
-    )
-
-
-class Group:
-    """One identity at one source on one listener: what windows are kept apart by, beside the asset."""
-
-    __slots__ = ("callers", "hot", "key", "windows")
-
-    def __init__(self, key: "GroupKey") -> None:
-        self.key = key
-        self.callers: deque[Caller] = deque()
-        self.hot: dict[int, Entry] = {}
-        "Identity of an operation object (held by its entry) -> entry of what is plainly allowed."
-        self.windows: dict[str, Window] = {}
-
-
-GroupKey = tuple[Identity, str, str, str, str | None]
-
-
-class Window:
-    """What one group asked of one asset."""
-
-    __slots__ = (
-        "asset",
-        "closed_ns",
-        "common",
-        "connections",
-        "entries",
-        "generation",
-        "gone",
-        "group",
-        "id",
-        "more",
-        "number",
-        "revision",
-        "since_ns",
-    )
-
-    def __init__(
-        self, number: int, ulid: str, group: Group, asset: str, revision: str, since_ns: int
-    ) -> None:
-        self.number = number
-        self.id = ulid
-        self.group = group
-        self.asset = asset
-        self.revision = revision
-        self.since_ns = since_ns
-        "Monotonic."
-        self.closed_ns = 0
-        self.common: dict[str, Any] = {}
-        "Everything its records have in common but the counts."
-        self.connections: list[str] = []
-        self.more = 0
-        self.entries: dict[tuple[Operation, str, Origin, str, tuple[str, ...]], Entry] = {}
-        self.generation = -1
-        self.gone = False
-        "Its records are on their way: nothing more is counted."
-
-
-def _is_ripe(window: Window, now: Now) -> bool:
-    """Every read has its answer, or has had time enough."""
-    return now.mono_ns - window.closed_ns >= LINGER or all(
-        entry.asked == entry.answers + entry.lost for entry in window.entries.values()
-    )
 
 
 class Windows:
@@ -203,18 +60,14 @@ class Windows:
         "Entries open or closing."
         self._writer = writer
         self._window_ns = window_ns
-        self._heads: dict[int, tuple[Operation, tuple[str, Origin, str, tuple[str, ...], str], bytes]] = {}
-        "Identity of an operation object (held here) -> what entries say about it."
+        self._heads = Heads(writer)
+        self._generations = Generations()
         self._groups: dict[GroupKey, Group] = {}
         self._open: dict[int, Window] = {}
         "In the order in which they began."
         self._closing: deque[Window] = deque()
         self._opened = 0
         self._numbers = 0
-        self._generation = self._cleared = 0
-        self._written = self._described = 0
-        "Bytes of the present generation, and how many of them describe."
-        self._moving: Iterator[Window] | None = None
 
     def first(self, caller: Caller, operation: Operation, decision: Passed, now: Now) -> Entry | None:
         """The entry of a read that `hot` does not know; None where there is no room for one more."""
@@ -227,7 +80,7 @@ class Windows:
         ):
             self._close(window, now.mono_ns)
             return self.first(caller, operation, decision, now)
-        place = (operation, *_version(decision))
+        place = (operation, *version(decision))
         entry = window.entries.get(place) if window is not None else None
         if entry is None:
             if self._opened >= MOST_ENTRIES:
@@ -267,7 +120,7 @@ class Windows:
         budget = AT_ONCE
         for _ in range(len(self._closing)):
             window = self._closing.popleft()
-            if not force and (budget <= 0 or not _is_ripe(window, now)):
+            if not force and (budget <= 0 or not is_ripe(window, now)):
                 self._closing.append(window)
                 continue
             budget -= len(window.entries)
@@ -301,70 +154,8 @@ class Windows:
 
     def rows(self, closed: list[bytes]) -> list[bytes]:
         """What the side file needs to know since the last tick, ready to write."""
-        parts: list[bytes] = []
-        full = self._written > max(carry.SMALLEST_LIMIT, 3 * self._described)
-        if self._generation == 0 or (full and self._moving is None):
-            self._begin_generation(parts)
-        out = bytearray()
         dirty, self.dirty[:] = list(self.dirty), []
-        generation, pack = self._generation, carry.COUNT.pack
-        for entry in dirty:
-            if entry.window.gone:
-                continue
-            entry.dirty = False
-            if entry.generation != generation:
-                self._describe(entry, out)
-            out += pack(
-                b"C",
-                entry.number,
-                entry.asked,
-                entry.answers,
-                entry.lost,
-                entry.first_ns,
-                entry.last_ns,
-                entry.digest,
-            )  # as `count` says; one call less, because this is done for nearly every read
-        self._move(out)
-        for row in closed:
-            out += row
-        if out:
-            parts.append(carry.block(out, generation))
-            self._written += len(out)
-        if self._moving is None and generation > 1 and self._cleared < generation - 1:
-            parts.append(carry.clear(generation - 1))
-            self._cleared = generation - 1
-        return parts
-
-    def _begin_generation(self, parts: list[bytes]) -> None:
-        self._generation += 1
-        self._written = self._described = 0
-        parts.append(carry.begin(self._generation))
-        self._moving = iter([*self._open.values(), *self._closing])
-
-    def _move(self, out: bytearray) -> None:
-        """Describe open entries anew in the present generation, some at a time."""
-        budget = AT_ONCE
-        while self._moving is not None and budget > 0:
-            window = next(self._moving, None)
-            if window is None:
-                self._moving = None
-                return
-            for entry in () if window.gone else window.entries.values():
-                if entry.generation != self._generation:
-                    self._describe(entry, out)
-                    out += carry.COUNT.pack(b"C", entry.number, *entry.count())
-                    budget -= 1
-
-    def _describe(self, entry: Entry, out: bytearray) -> None:
-        before, window = len(out), entry.window
-        if window.generation != self._generation:
-            window.generation = self._generation
-            note = {"window": window.id, "connections": window.connections}
-            common = _encode({"common": window.common, "note": note})
-            out += carry.WINDOW.pack(b"W", window.number, len(common)) + common
-        entry.generation = self._generation
-        out += carry.ENTRY.pack(b"E", entry.number, window.number, len(entry.head)) + entry.head
-        self._described += len(out) - before
+        return self._generations.rows(dirty, closed, chain(self._open.values(), self._closing))
 
     def _group(self, caller: Caller) -> Group:
         key = (caller.identity, caller.source, caller.listener, caller.zone, caller.tls)
@@ -384,65 +175,17 @@ class Windows:
         self._numbers += 1
         asset = operation.asset or ""
         window = Window(self._numbers, self._writer.id(now), group, asset, decision.revision, now.mono_ns)
-        question = self._question(window, caller, operation, decision, now)
-        window.common = {
-            "who": who(caller),
-            "what": {
-                "protocol": operation.protocol,
-                "action": operation.action,
-                "asset": operation.asset,
-                "asset_kind": operation.asset_kind,
-            },
-            "why": {
-                "decision": "allow",
-                "revision": decision.revision,
-                "input": {name: question[name] for name in COMMON if name in question},
-            },
-        }
+        window.common = self._heads.common(window.id, caller, operation, decision, now)
         group.windows[asset] = window
         self._open[window.number] = window
         return window
 
     def _add(self, window: Window, caller: Caller, operation: Operation, decision: Passed, now: Now) -> Entry:
-        head = self._head(window, caller, operation, decision, now)
+        head = self._heads.head(window.id, caller, operation, decision, now)
         self._numbers += 1
         self._opened += 1
         self.kept += 1
         return Entry(self._numbers, window, head, self.dirty, now.wall_ns)
-
-    def _head(
-        self, window: Window, caller: Caller, operation: Operation, decision: Passed, now: Now
-    ) -> bytes:
-        """What an entry says beside its counts. It depends on no caller, so windows of all share it."""
-        said = decision.denied if isinstance(decision, Waived) else decision
-        version = (*_version(decision), said.evaluation)
-        known = self._heads.get(id(operation))
-        if known is not None and known[1] == version:
-            return known[2]
-        question = self._question(window, caller, operation, decision, now)
-        own = {name: value for name, value in question.items() if name not in COMMON}
-        told: dict[str, Any] = {
-            "action": operation.action,
-            "kind": operation.kind,
-            "input": own,
-            "grants": said.grants,
-            "reasons": said.reasons,
-            "evaluation": said.evaluation,
-        }
-        if isinstance(decision, Waived):
-            told |= {"decision": word(decision), "stage": decision.stage}
-        if said.origin is Origin.FALLBACK:
-            told["origin"] = said.origin
-        head = _encode(told)[:-1]
-        if len(self._heads) >= MOST_HEADS:
-            self._heads.clear()
-        self._heads[id(operation)] = (operation, version, head)
-        return head
-
-    def _question(
-        self, window: Window, caller: Caller, operation: Operation, decision: Passed, now: Now
-    ) -> dict[str, msgspec.Raw]:
-        return _MEMBERS.decode(self._writer.question(caller, operation, decision, now, window.id))
 
     def _name_connection(self, window: Window, caller: Caller) -> None:
         if caller.connection not in window.connections:
@@ -473,37 +216,3 @@ class Windows:
             for caller in group.callers:
                 self.hot.pop(caller, None)
             self._groups.pop(group.key, None)
-
-
-_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _version(decision: Passed) -> tuple[str, Origin, str, tuple[str, ...]]:
-    """What keeps entries about one operation apart. Cached or evaluated is no difference, fallback is."""
-    said = decision.denied if isinstance(decision, Waived) else decision
-    origin = Origin.FALLBACK if said.origin is Origin.FALLBACK else Origin.EVALUATED
-    return word(decision), origin, said.revision, said.grants
-
-
-def window_records(
-    writer: Writer, common: dict[str, Any], rows: list[bytes], note: dict[str, Any], now: Now
-) -> list[bytes]:
-    """As few records as these entries fit into."""
-    parts: list[list[bytes]] = [[]]
-    room = MOST_ROWS - len(_encode(common))
-    length = 0
-    for row in rows:
-        if length + len(row) > room and parts[-1]:
-            parts.append([])
-            length = 0
-        parts[-1].append(row)
-        length += len(row) + 1
-    records = []
-    for number, part in enumerate(parts):
-        what = {**common["what"], "entries": msgspec.Raw(b"[" + b",".join(part) + b"]")}
-        told = {**note, "part": number + 1, "parts": len(parts)}
-        _, data = writer.record(
-            RecordKind.WINDOW, now, who=common["who"], what=what, why=common["why"], note=told
-        )
-        records.append(data)
-    return [record for record in records if record]

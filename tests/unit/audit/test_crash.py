@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import carry, windows
+from gateway.audit import carry, generations
 from gateway.audit.journal import Journal
 from gateway.audit.reader import records
 from gateway.model.record import Accepted, Durable
@@ -26,7 +26,7 @@ def crashed(journal: Journal) -> None:
 async def landed(journal: Journal) -> None:
     """Everything handed over is durable."""
     journal._tick()
-    await until(lambda: journal._under_way == 0)
+    await until(lambda: journal._backlog.under_way == 0)
 
 
 def test_an_intent_without_outcome_gets_the_outcome_unknown_once(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_side_file_stays_small_and_a_new_generation_keeps_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(carry, "SMALLEST_LIMIT", 2000)
-    monkeypatch.setattr(windows, "AT_ONCE", 3)
+    monkeypatch.setattr(generations, "MOST_AT_ONCE", 3)
 
     async def run() -> int:
         clock = Clock()
@@ -118,7 +118,7 @@ def test_the_side_file_stays_small_and_a_new_generation_keeps_everything(
                 receipt.answered(b"x")
             await landed(journal)
             largest = max(largest, *((tmp_path / name).stat().st_size for name in carry.NAMES))
-        assert journal._windows._generation > 2
+        assert journal._windows._generations.number > 2
         crashed(journal)
         return largest
 

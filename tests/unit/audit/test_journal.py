@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import journal as journal_module
-from gateway.audit import windows
+from gateway.audit import backlog, windows
 from gateway.audit.journal import Journal
+from gateway.audit.window import LINGER, MOST_ALIASES
 from gateway.audit.reader import records
 from gateway.audit.signer import Signer
 from gateway.model.errors import JournalError
@@ -165,7 +165,7 @@ def test_a_late_answer_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
         for _ in range(5):
             await asyncio.sleep(0.01)
         assert not of_kind(tmp_path, "window")
-        clock.forward(windows.LINGER / 1e9)
+        clock.forward(LINGER / 1e9)
         await until(lambda: of_kind(tmp_path, "window"))
         await journal.stop()
 
@@ -230,7 +230,7 @@ def test_an_entry_takes_new_operation_objects_without_keeping_them_all(tmp_path:
     journal, clock, who = world.journal(tmp_path, Clock()), Clock(), caller()
     receipts = {id(journal.read(who, reading(), READ_OK, clock())) for _ in range(50)}
     assert len(receipts) == 1
-    assert len(journal._hot[who]) == windows.MOST_ALIASES
+    assert len(journal._hot[who]) == MOST_ALIASES
 
 
 def test_a_read_that_cannot_be_described_gets_no_receipt(tmp_path: Path) -> None:
@@ -245,15 +245,15 @@ def test_a_read_that_cannot_be_described_gets_no_receipt(tmp_path: Path) -> None
 
 
 def test_denials_may_not_use_what_is_kept_for_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "MOST_QUEUED", 20)
-    monkeypatch.setattr(journal_module, "KEPT_FOR_WRITES", 5)
+    monkeypatch.setattr(backlog, "MOST_QUEUED", 20)
+    monkeypatch.setattr(backlog, "KEPT_FOR_WRITES", 5)
 
     async def run() -> None:
         clock = Clock()
         journal = await started(tmp_path, clock)
         for i in range(40):
             journal.denied(caller(subject=f"spiffe://x/{i}"), writing(), DENY, clock())
-        assert len(journal._unhurried) == 15
+        assert len(journal._backlog.unhurried) == 15
         assert isinstance(await journal.intent(caller(), (writing(),), (ALLOW,), clock()), Durable)
         await journal.stop()
         assert sum(r["note"]["count"] for r in of_kind(tmp_path, "suppressed")) == 25
@@ -264,8 +264,8 @@ def test_denials_may_not_use_what_is_kept_for_writes(tmp_path: Path, monkeypatch
 def test_a_full_queue_refuses_writes_with_a_reason_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "MOST_QUEUED", 3)
-    monkeypatch.setattr(journal_module, "KEPT_FOR_WRITES", 1)
+    monkeypatch.setattr(backlog, "MOST_QUEUED", 3)
+    monkeypatch.setattr(backlog, "KEPT_FOR_WRITES", 1)
 
     async def run() -> None:
         clock = Clock()
@@ -284,7 +284,7 @@ def test_a_full_queue_refuses_writes_with_a_reason_of_its_own(
 
 
 def test_bytes_under_way_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "MOST_QUEUED_BYTES", 100)
+    monkeypatch.setattr(backlog, "MOST_QUEUED_BYTES", 100)
 
     async def run() -> None:
         clock = Clock()
@@ -336,7 +336,7 @@ def test_a_disk_that_does_not_answer_refuses_the_write_and_says_it_was_not_sent(
         disk.fail = wait
         receipt = asyncio.ensure_future(journal.intent(caller(), (writing(),), (ALLOW,), clock()))
         await asyncio.sleep(0.03)
-        clock.forward(journal_module.INTENT_WAIT / 1e9 + 1)
+        clock.forward(backlog.INTENT_WAIT / 1e9 + 1)
         assert await receipt == NotRecorded("journal_slow")
         stuck.set()
         await until(lambda: b'"status":"not_sent"' in b"".join(bytes(n.cached) for n in disk.files.values()))
@@ -357,8 +357,8 @@ def test_a_disk_that_never_answers_has_failed(tmp_path: Path) -> None:
 
         disk.fail = wait
         journal.event(RecordKind.CONFIG, {"event": "reload"}, clock())
-        await until(lambda: journal._under_way)
-        clock.forward(journal_module.STALL / 1e9 + 1)
+        await until(lambda: journal._backlog.under_way)
+        clock.forward(backlog.STALL / 1e9 + 1)
         await until(lambda: journal.status()["failed"])
         stuck.set()
         await journal.stop()

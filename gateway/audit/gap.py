@@ -1,0 +1,82 @@
+"""A journal that fails, and what it can still say of it.
+
+Two things are told: that records had to be left out while the journal lived (a record of kind `gap`), and
+that it failed for good. The latter cannot go into the log any more, so what is known is kept beside it, in a
+file whose space was taken before it was needed; the next start makes a record of it.
+"""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from gateway.audit.storage import Storage
+from gateway.model.moment import SECOND, Now
+from gateway.model.record import Gap
+
+GAP = "gap.json"
+"Beside the log: what a failed journal could still say about its gap. Blank while there is none."
+GAP_BYTES = 4096
+"Its length, taken from the disk at every start: a disk that is full then still has room for why."
+
+
+class Lapse:
+    """What one run could not record, and since when it records nothing."""
+
+    def __init__(self) -> None:
+        self.missed: Counter[str] = Counter()
+        "Kinds of records that were lost, and reads that were not counted."
+        self.why: str | None = None
+        "Why the journal failed; None while it lives."
+        self._at: Now | None = None
+        self._reads: Gap | None = None
+        self._told_ns = 0
+
+    def begin(self, why: str, now: Now, reads_s: float) -> None:
+        """From here on nothing is promised; reads may go on for so many seconds."""
+        self.why, self._at = why, now
+        self._reads = Gap(now.mono_ns + int(reads_s * SECOND))
+
+    def reads(self, mono_ns: int) -> Gap | None:
+        """The receipt of a read that goes on without a journal; None where none may."""
+        return self._reads if self._reads is not None and mono_ns < self._reads.until_mono_ns else None
+
+    def due(self, mono_ns: int) -> bool:
+        """Whether it is time to tell again: at most once a second."""
+        if mono_ns - self._told_ns < SECOND:
+            return False
+        self._told_ns = mono_ns
+        return True
+
+    def note(self, now: Now) -> bytes:
+        """What the next start shall tell."""
+        note: dict[str, Any] = {
+            "from_ns": (self._at or now).wall_ns,
+            "to_ns": now.wall_ns,
+            "why": self.why,
+            "missed": dict(self.missed),
+        }
+        return msgspec.json.encode(note)
+
+
+def keep(storage: Storage, note: bytes) -> None:
+    """Put it beside the log, as well as the disk allows. Blocks: not for the event loop."""
+    try:
+        file = storage.open(GAP)
+        try:
+            file.pwrite(note[:GAP_BYTES].ljust(GAP_BYTES), 0)
+            file.fdatasync()
+        finally:
+            file.close()
+    except OSError:
+        return  # The disk that failed the journal may fail this too; the next start still tells the end.
+
+
+def kept(storage: Storage) -> bytes | None:
+    """What an earlier run could not tell any more."""
+    return (storage.read(GAP) or b"").strip() or None
+
+
+def clear(storage: Storage) -> None:
+    """Nothing to tell, and room for it when there is."""
+    storage.replace(GAP, b" " * GAP_BYTES)

@@ -4,6 +4,7 @@
     audit search            records that fit all conditions
     audit show ID           one record as a sentence, why, and what belongs to it
     audit verify            proof that nothing signed was changed
+    audit prove ID          a file that shows to others that one record is in the log
 
 Each works on the folder of a running gateway, and on a copy of it elsewhere. Exit 0: yes. 1: no (nothing
 found, or the journal cannot be read to its end, so that it is not all). 2: the call is wrong.

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.audit import backlog, windows
 from gateway.audit.journal import Journal
-from gateway.audit.window import LINGER, MOST_ALIASES
 from gateway.audit.reader import records
 from gateway.audit.signer import Signer
+from gateway.audit.window import LINGER, MOST_ALIASES
 from gateway.model.errors import JournalError
 from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
 from tests.unit.audit import world

@@ -18,6 +18,9 @@ from gateway.audit.storage import File, Storage, write_all
 from gateway.audit.tree import leaf
 from gateway.model.errors import JournalError
 
+NOTES_TAIL = 64 << 10
+"""Bytes at the end of the checkpoints that are looked at: a hundred of them or more. What lies before was
+checked when it was the newest; `audit verify` checks all of them."""
 LOOKED_BACK = 2
 "Segments in which intents without outcome are looked for: an intent is settled within seconds."
 
@@ -82,26 +85,17 @@ def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, 
     """Open the log, or raise JournalError that names what is wrong and where."""
     left = Left()
     last, notes_end = _newest(storage, signer, left)
-    segments = [(int(name[:-4]), name) for name in storage.names(SEGMENTS) if name.endswith(".seg")]
-    files = {first: storage.open(f"{SEGMENTS}/{name}") for first, name in segments}
-    firsts = sorted(files)
-    try:
-        grown = _grown(storage, files, firsts, last, left)
-        if isinstance(grown, str):
-            left = Left(cut_notes=left.cut_notes, rebuilt=True)
-            grown = _replayed(tiles.Tiles(storage), files, firsts, 0, last, left)
-    except BaseException:
-        _close(files)
-        raise
+    firsts = sorted(int(name[:-4]) for name in storage.names(SEGMENTS) if name.endswith(".seg"))
+    grown = _grown(storage, firsts, last, left)
     if isinstance(grown, str):
-        _close(files)
+        left = Left(cut_notes=left.cut_notes, rebuilt=True)
+        grown = _replayed(storage, tiles.Tiles(storage), firsts, 0, last, left)
+    if isinstance(grown, str):
         raise JournalError(f"the journal is not what was signed: {grown}; see `audit verify`")
     tree, used = grown
     log = Log(storage, signer, tree, segment_bytes)
-    for first in firsts[:-1]:
-        files[first].close()
     if firsts:
-        log.adopt(files[firsts[-1]], used)
+        log.adopt(_segment(storage, firsts[-1]), used)
     if last is not None:
         signer.remember(last)
     log.adopt_notes(storage.open(CHECKPOINTS), notes_end)
@@ -110,35 +104,20 @@ def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, 
     return log, left
 
 
-def _close(files: dict[int, File]) -> None:
-    for file in files.values():
-        file.close()
+def _segment(storage: Storage, first: int) -> File:
+    return storage.open(f"{SEGMENTS}/{framing.name(first)}")
 
 
 def _newest(storage: Storage, signer: Signer, left: Left) -> tuple[Checkpoint | None, int]:
     """The newest checkpoint, and where the next goes; an unfinished one at the end is cut."""
-    data = storage.read(CHECKPOINTS) or b""
-    end = 0
-    last: Checkpoint | None = None
-    for at, note in notes(data):
-        if note.count(b"\n") < 5 or not note.strip(b"\0"):
-            break
-        try:
-            checkpoint = opened(note, signer.verifier)
-        except ValueError as error:
-            if at + len(note) == len(data):
-                break
-            raise JournalError(
-                f"{CHECKPOINTS}: the checkpoint at byte {at} does not count: {error}"
-            ) from error
-        if last is not None and checkpoint.size < last.size:
-            raise JournalError(f"{CHECKPOINTS}: the checkpoint at byte {at} steps back")
-        last, end = checkpoint, at + len(note)
-    left.cut_notes = len(data) - end
-    if left.cut_notes:
-        file = storage.open(CHECKPOINTS)
-        file.truncate(end)
-        file.fdatasync()
+    file = storage.open(CHECKPOINTS)
+    try:
+        last, end, size = _newest_note(file, signer)
+        left.cut_notes = size - end
+        if left.cut_notes:
+            file.truncate(end)
+            file.fdatasync()
+    finally:
         file.close()
     newest = storage.read(CHECKPOINT)
     if newest:
@@ -152,23 +131,52 @@ def _newest(storage: Storage, signer: Signer, left: Left) -> tuple[Checkpoint | 
     return last, end
 
 
+def _newest_note(file: File, signer: Signer) -> tuple[Checkpoint | None, int, int]:
+    """The newest whole checkpoint of the file, where it ends, and where the file does."""
+    size = file.size()
+    start = max(0, size - NOTES_TAIL)
+    data = file.pread(size - start, start)
+    if start:
+        # A signature is the last line of a note: the next note begins behind it.
+        signature = data.find(b"\n\n\xe2\x80\x94 ")
+        begin = data.find(b"\n", signature + 2) + 1 if signature >= 0 else 0
+        if not begin:
+            raise JournalError(f"{CHECKPOINTS}: no checkpoint in its last {NOTES_TAIL} bytes")
+        start, data = start + begin, data[begin:]
+    end = 0
+    last: Checkpoint | None = None
+    for at, note in notes(data):
+        if note.count(b"\n") < 5 or not note.strip(b"\0"):
+            break
+        try:
+            checkpoint = opened(note, signer.verifier)
+        except ValueError as error:
+            if at + len(note) == len(data):
+                break
+            raise JournalError(
+                f"{CHECKPOINTS}: the checkpoint at byte {start + at} does not count: {error}"
+            ) from error
+        if last is not None and checkpoint.size < last.size:
+            raise JournalError(f"{CHECKPOINTS}: the checkpoint at byte {start + at} steps back")
+        last, end = checkpoint, at + len(note)
+    return last, start + end, size
+
+
 Grown = tuple[tiles.Tiles, int]
 
 
-def _grown(
-    storage: Storage, files: dict[int, File], firsts: list[int], last: Checkpoint | None, left: Left
-) -> Grown | str:
+def _grown(storage: Storage, firsts: list[int], last: Checkpoint | None, left: Left) -> Grown | str:
     """The tree from the tiles and the last segments; a text where they do not agree with the checkpoint."""
     begin = firsts[-LOOKED_BACK] if len(firsts) > LOOKED_BACK else 0
     tree = tiles.load(storage, begin)
     if tree is None or (begin and (last is None or last.size < begin)):
         return "the tiles are not enough"
-    return _replayed(tree, files, firsts, begin, last, left)
+    return _replayed(storage, tree, firsts, begin, last, left)
 
 
 def _replayed(
+    storage: Storage,
     tree: tiles.Tiles,
-    files: dict[int, File],
     firsts: list[int],
     begin: int,
     last: Checkpoint | None,
@@ -184,31 +192,43 @@ def _replayed(
     for first in firsts:
         if first < begin:
             continue
-        file = files[first]
         if first != tree.frontier.size:
             return f"index {tree.frontier.size}: a segment is missing before {first}"
-        scan = framing.Scan(file.pread, first)
-        unsigned = framing.HEAD.size
-        for data in scan:
-            tree.push(leaf(data))
-            _take(left, data)
-            if tree.frontier.size == signed:
-                unsigned = scan.offset
-            if last is not None and tree.frontier.size == signed and tree.frontier.root() != last.root:
-                return (
-                    f"the root of the first {signed} records, of which the last are in {framing.name(first)}"
-                )
-        used = scan.offset
-        final = first == firsts[-1]
-        if not final and (scan.fault or scan.offset != file.size()):
-            return f"index {scan.index}: {scan.fault or 'bytes behind the end of the segment'}"
-        if final:
-            if tree.frontier.size < signed:
-                return f"index {scan.index}: {scan.fault or 'the log ends'}, but {signed} records were signed"
-            used = _clean(file, scan, first, left)
-            if not left.clean:
-                _write_again(file, unsigned, used)
+        file = _segment(storage, first)
+        try:
+            grown = _grow(tree, file, first, last, left, final=first == firsts[-1])
+        finally:
+            file.close()
+        if isinstance(grown, str):
+            return grown
+        used = grown
     return tree, used
+
+
+def _grow(
+    tree: tiles.Tiles, file: File, first: int, last: Checkpoint | None, left: Left, *, final: bool
+) -> int | str:
+    """Grow the tree by one segment's records; where they end, or what is wrong with them."""
+    signed = last.size if last is not None else 0
+    scan = framing.Scan(file.pread, first)
+    unsigned = framing.HEAD.size
+    for data in scan:
+        tree.push(leaf(data))
+        _take(left, data)
+        if tree.frontier.size == signed:
+            unsigned = scan.offset
+        if last is not None and tree.frontier.size == signed and tree.frontier.root() != last.root:
+            return f"the root of the first {signed} records, of which the last are in {framing.name(first)}"
+    if not final:
+        if scan.fault or scan.offset != file.size():
+            return f"index {scan.index}: {scan.fault or 'bytes behind the end of the segment'}"
+        return scan.offset
+    if tree.frontier.size < signed:
+        return f"index {scan.index}: {scan.fault or 'the log ends'}, but {signed} records were signed"
+    used = _clean(file, scan, first, left)
+    if not left.clean:
+        _write_again(file, unsigned, used)
+    return used
 
 
 def _write_again(file: File, start: int, end: int) -> None:

@@ -61,22 +61,23 @@ class Scan:
                 self.fault = "the head of the segment is damaged"
                 return
             self.offset = HEAD.size
-        buffer, base = b"", self.offset
-        at = 0
+        base, at = self.offset, 0
+        buffer = self._read(CHUNK, base)
         while True:
-            if len(buffer) - at < FRAME.size + MOST_BYTES:
+            left = len(buffer) - at
+            size, check = FRAME.unpack_from(buffer, at) if left >= FRAME.size else (MOST_BYTES, 0)
+            end = at + FRAME.size + size
+            if at and size <= MOST_BYTES and end > len(buffer):
                 base += at
                 buffer, at = self._read(CHUNK, base), 0
-            left = len(buffer) - at
+                continue
             if left < FRAME.size:
                 self.at_end = left == 0
                 self.fault = None if not any(buffer[at:]) else "a record is cut short"
                 return
-            size, check = FRAME.unpack_from(buffer, at)
             if size == 0:
                 self.fault = None if check == 0 else "a record without a length"
                 return
-            end = at + FRAME.size + size
             if size > MOST_BYTES or end > len(buffer):
                 self.fault = "a length that cannot be" if size > MOST_BYTES else "a record is cut short"
                 return

@@ -40,9 +40,16 @@ POLL_S = 0.05
 LISTENING = range(20_000, 32_000)
 "Below what Linux and macOS give to outgoing connections."
 
-PORTS = ("modbus", "https", "broker", *DEVICES)
+PORTS = ("modbus", "https", "admin", "broker", *DEVICES)
 
-CLIENTS = {"hmi-1": "plant", "view-1": "plant", "bare-1": "plant", "historian-1": "it"}
+CLIENTS = {
+    "hmi-1": "plant",
+    "view-1": "plant",
+    "bare-1": "plant",
+    "historian-1": "it",
+    "pat": "plant",
+    "lea": "plant",
+}
 "Who plays a part -> the zone that certified it."
 
 

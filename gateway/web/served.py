@@ -1,9 +1,9 @@
-"""One API over HTTPS inside the gateway's own TLS: aiohttp without its sockets, and a guard around every request.
+"""One API over HTTPS inside the gateway's own TLS: aiohttp without its sockets, a guard around every request.
 
 Rules that hold in each API:
 - The rows say what there is; there is no other path.
 - Nobody is anonymous: without a Caller from the TLS layer the answer is 401 and the connection ends.
-- Every error is a problem (RFC 9457), also those of the HTTP parser, and never with the text of what was sent.
+- Every error is a problem (RFC 9457), also those of the HTTP parser, without the text of what was sent.
 - A request is short (MOST_LINE, MOST_HEADERS, `most_body`), and does not dribble (IDLE_S).
 """
 

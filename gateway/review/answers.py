@@ -1,0 +1,149 @@
+"""Finding: each wish has a function that answers it from the journal, its index and its tiles.
+
+A record stands in an answer exactly as it is stored. An answer is at most MOST_BODY bytes: a page ends before
+that, and says where the next one begins.
+"""
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.audit import proof, tell
+from gateway.audit.index import Index
+from gateway.audit.note import Checkpoint, opened, verifier_key
+from gateway.audit.query import Filters, find
+from gateway.model.errors import JournalError
+from gateway.review.jobs import Answer, Found, Nothing
+from gateway.review.wishes import Grown, Newest, Prove, Search, Show, Wish
+
+MOST_BODY = 1024 * 1024
+"Bytes of a page; the largest record fits."
+TEXT = "text/plain; charset=utf-8"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_encode = msgspec.json.Encoder().encode
+_told = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def answer(wish: Wish, journal: Path, index: Index) -> Answer:
+    """What there is. Raises JournalError where the journal cannot say it."""
+    return _ANSWERS[type(wish)](wish, journal, index)
+
+
+def _search(wish: Search, _: Path, index: Index) -> Answer:
+    found: list[dict[str, Any]] = []
+    length, following = 0, None
+    for row in find(index.db, _filters(wish), wish.limit + 1):
+        if len(found) == wish.limit or length >= MOST_BODY - 2 * 65_535:
+            following = str(found[-1]["index"])
+            break
+        for n, data in index.stored([row.n]):
+            found.append(
+                {"index": n, "line": tell.line(n, _told(data), row.came), "record": msgspec.Raw(data)}
+            )
+            length += len(data) + len(found[-1]["line"])
+    return _json({"records": found, "next": following}, index)
+
+
+def _show(wish: Show, _: Path, index: Index) -> Answer:
+    found = index.by_id(wish.record)
+    if not found:
+        return _none(wish.record)
+    sentence = tell.sentence([_told(data) for _, data in found])
+    records = [{"index": n, "record": msgspec.Raw(data)} for n, data in found]
+    return _json({"sentence": sentence, "records": records}, index)
+
+
+def _prove(wish: Prove, journal: Path, index: Index) -> Answer:
+    checkpoint, note = _signed(journal)
+    found = next((each for each in index.by_id(wish.record) if _is(wish.record, *each)), None)
+    if found is None:
+        return _none(wish.record)
+    if found[0] >= checkpoint.size:
+        what = f"record {found[0]} is not signed yet, {checkpoint.size} are: try again in a second"
+        return Nothing(404, "not_signed", what)
+    return Found(proof.record_proof(*found, checkpoint, note, _reading(journal)), TEXT)
+
+
+def _newest(_: Newest, journal: Path, __: Index) -> Answer:
+    return Found(_signed(journal)[1], TEXT)
+
+
+def _grown(wish: Grown, journal: Path, _: Index) -> Answer:
+    checkpoint, note = _signed(journal)
+    new = checkpoint.size if wish.new is None else wish.new
+    if not 0 < wish.old <= new <= checkpoint.size:
+        what = f"from 1 to {checkpoint.size}, and `from` not beyond `to`: so many records are signed"
+        return Nothing(400, "bad_request", what)
+    hashes = proof.Hashes(_reading(journal), new)
+    told = {
+        "from": wish.old,
+        "to": new,
+        "from_root": _base64(proof.Hashes(_reading(journal), wish.old).root()),
+        "to_root": _base64(hashes.root()),
+        "hashes": [_base64(each) for each in hashes.consistency(wish.old)],
+        "checkpoint": note.decode(),
+    }
+    return Found(_encode(told))
+
+
+def _filters(wish: Search) -> Filters:
+    given = {
+        name: getattr(wish, name) for name in wish.__struct_fields__ if name in Filters.__struct_fields__
+    }
+    return Filters(**given, since_ns=_ns(wish.since), until_ns=_ns(wish.until), before=wish.cursor)
+
+
+def _ns(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND * 1000
+
+
+def _json(told: dict[str, Any], index: Index) -> Found:
+    """`damaged` says that the journal cannot be read from that record on: nothing behind it was searched."""
+    return Found(_encode({**told, "indexed": index.size, "damaged": index.damaged}))
+
+
+def _none(record: str) -> Nothing:
+    return Nothing(404, "no_record", f"there is no record {record}, or retention has taken it")
+
+
+def _is(name: str, n: int, data: bytes) -> bool:
+    return name in (str(n), _told(data)["id"])
+
+
+def _signed(journal: Path) -> tuple[Checkpoint, bytes]:
+    """The newest checkpoint and its note, which our own key has signed."""
+    try:
+        key = verifier_key((journal / "log.vkey").read_text())
+        note = (journal / "checkpoint").read_bytes()
+        return opened(note, key), note
+    except (OSError, ValueError) as error:
+        raise JournalError(f"there is no checkpoint yet, or none that counts: {error}") from error
+
+
+def _reading(journal: Path) -> proof.Read:
+    def read(name: str) -> bytes | None:
+        try:
+            return (journal / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    return read
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+_ANSWERS: dict[type[Wish], Callable[[Any, Path, Index], Answer]] = {
+    Search: _search,
+    Show: _show,
+    Prove: _prove,
+    Newest: _newest,
+    Grown: _grown,
+}

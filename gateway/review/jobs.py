@@ -1,0 +1,54 @@
+"""What the gateway asks of the reading room (Job), and what it answers (Found, Nothing).
+
+Messages go both ways over standard input and output, each a length and MessagePack, one job at a time.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from gateway.review.wishes import Wish
+
+LENGTH = 4
+"Bytes before each message that say how long it is, big-endian."
+MOST_ANSWER = 2 * 1024 * 1024
+"Bytes of one answer; a page ends before it gets there."
+JSON = "application/json"
+
+
+class Job(Struct, frozen=True):
+    """Find this, or without a wish: bring the index up to date, so that the next search need not."""
+
+    wish: Wish | None
+    within_s: float
+
+
+class Found(Struct, frozen=True, tag=True):
+    """The answer as it goes to the reviewer."""
+
+    body: bytes
+    type: str = JSON
+
+
+class Nothing(Struct, frozen=True, tag=True):
+    """Why there is none."""
+
+    status: int
+    "Of HTTP."
+    code: str
+    detail: str
+
+
+Answer = Found | Nothing
+
+jobs: msgspec.msgpack.Decoder[Job] = msgspec.msgpack.Decoder(Job)
+answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+def encoded(message: Job | Answer) -> bytes:
+    """A message, without its length."""
+    return msgspec.msgpack.encode(message)
+
+
+def framed(message: bytes) -> bytes:
+    """A message as it travels."""
+    return len(message).to_bytes(LENGTH, "big") + message

@@ -128,13 +128,15 @@ def journal(
     alarms: list[str] | None = None,
     storage: Storage | None = None,
     seed: int = 7,
+    signer: Signer | None = None,
     **changes: Any,
 ) -> Journal:
     told: list[str] = [] if alarms is None else alarms
+    by = signer if signer is not None else Signer(KEY, ORIGIN)
     return Journal(
         folder,
-        origin=ORIGIN,
-        signer=Signer(KEY, ORIGIN),
+        origin=by.verifier.name,
+        signer=by,
         gateway="gw-1",
         settings=section(**changes),
         ulids=Ulids(seed),

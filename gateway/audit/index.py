@@ -2,61 +2,73 @@
 
 The process that searches brings it up to date itself, in `index.db` of a gateway's data folder where it may
 write there, else in a private file that SQLite deletes: evidence that lies elsewhere is never written beside.
-Exactly one connection writes, and it holds a lock file while it does; the file is in rollback mode, not WAL,
-because SQLite before 3.51.3 can corrupt a WAL database with two connections. What is found is read from the
-journal, with its check: the index is never the truth. Where the journal cannot be read, `damaged` says so,
-and the index goes no further than there, so that the next search says it again.
+The journal is only read, and never locked: the gateway may be running. One process at a time writes the
+index, and holds a lock file of its own meanwhile; the file is in rollback mode, not WAL, because SQLite
+before 3.51.3 can corrupt a WAL database with two connections.
+
+What is found is read from the journal, with its check: the index is never the truth. It knows which log it
+belongs to (origin, size and root of a checkpoint that it covers, and the last record taken in), and is built
+anew where that does not fit. Where the journal cannot be read, `damaged` says so, and the index goes no
+further than there, so that the next search says it again.
 """
 
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-import msgspec
-from msgspec import Struct
-
+from gateway.audit import tiles
 from gateway.audit.framing import FRAME, MOST_BYTES, frame
-from gateway.audit.outcome import outcome, words
-from gateway.audit.reader import Walk, segments
+from gateway.audit.intake import Intake
+from gateway.audit.query import Filters, find
+from gateway.audit.reader import Segment, Walk, segments
+from gateway.audit.storage import Disk
+from gateway.model.errors import JournalError
 
-VERSION = 2
+VERSION = 3
 MOST_FOUND = 100_000
 "Records one search may give."
-TURNED_AWAY = ("refused", "cut")
-"Results of authentication that are found as denials are."
+LOCK_WAIT_S = 120.0
+"How long a search waits for another one that is bringing the index up to date; then it builds its own."
+LOCK_LOOK_S = 0.05
+PROGRESS = 20_000
+"Records between two words about progress."
+BUSY_S = 30.0
+"How long a look waits while another process writes the file: a commit takes less than a second."
+
+Progress = Callable[[int, int], None]
+"Told how many bytes of how many are taken in."
+
 _SCHEMA = """
-create table record(n integer primary key, id text, wall_ns integer, kind text, who text, source text,
-  asset text, action text, decision text, about text, outcome text, came text,
-  segment integer, offset integer);
-create index record_id on record(id); create index record_wall on record(wall_ns);
-create index record_about on record(about) where about is not null;
-create table word(field text, value text, n integer, primary key(field, value, n)) without rowid;
-create table place(n integer, segment integer, offset integer, begun text);
+create table record(n integer primary key, id text, wall_ns integer, shape integer, doc integer,
+  times integer, counts blob, pair integer, outcome text, came text, offset integer);
+create index record_id on record(id);
+create table shape(id integer primary key, key blob unique, count integer, times integer, kind text, who text,
+  source text, behalf text, fingerprint text, serial text, listener text, asset text, action text,
+  operation text, decision text, revision text, origin text, event text);
+create table facet(shape integer, field text, value text);
+create index facet_field on facet(field, value, shape); create index facet_shape on facet(shape, field);
+create table doc(id integer primary key, key blob unique, shape integer, count integer);
+create table change(n integer, at integer, tag text, old real, new real, primary key(n, at)) without rowid;
+create table ref(value text, n integer, primary key(value, n)) without rowid;
+create table minute(minute integer primary key, first integer, last integer);
+create table place(n integer, segment integer, offset integer, begun integer, last blob, origin text, size integer,
+  root blob);
 """
-
-
-class Filters(Struct, frozen=True, kw_only=True):
-    """What to look for; all that are given must hold."""
-
-    who: str | None = None
-    "Part of the subject, or the source address."
-    asset: str | None = None
-    tag: str | None = None
-    action: str | None = None
-    decision: str | None = None
-    reason: str | None = None
-    "Code of a reason, or its beginning."
-    kind: str | None = None
-    outcome: str | None = None
-    "One of `OUTCOMES`; an intent without outcome is `unknown`."
-    since_ns: int | None = None
-    until_ns: int | None = None
-    limit: int = 100
-    "The newest so many."
+_AFTER = """
+create index if not exists record_shape on record(shape, n, wall_ns, times);
+create index if not exists record_doc on record(doc, n, wall_ns);
+create index if not exists record_pair on record(pair) where pair is not null;
+create index if not exists record_odd on record(outcome, n, shape, wall_ns) where outcome <> 'ok';
+create index if not exists change_new on change(new); create index if not exists change_old on change(old);
+"""
+"Made when everything is in: sorting once is faster than keeping order a million times."
+_FULL_TEXT = "create virtual table said using fts5(text, content='', detail=full, tokenize='unicode61')"
+_TABLES = ("record", "shape", "facet", "doc", "change", "ref", "minute", "place", "said")
 
 
 class Index:
@@ -64,207 +76,246 @@ class Index:
 
     def __init__(self, journal: Path, file: Path | None) -> None:
         self._journal = journal
-        self._lock: int | None = None
+        self._file = file if file is not None and _writable(file) else None
+        self._segments: list[Segment] = []
         self.damaged: int | None = None
         "Index of the first record met that cannot be read."
-        self._db = self._opened(file)
+        self.rebuilt = False
+        "Whether the last refresh began anew."
+        self.db = self._opened()
 
-    def _opened(self, file: Path | None) -> sqlite3.Connection:
-        if file is not None and self._take_lock(file):
-            try:
-                return _prepared(sqlite3.connect(file, isolation_level=None))
-            except sqlite3.Error:
-                file.unlink(missing_ok=True)
-                return _prepared(sqlite3.connect(file, isolation_level=None))
-        return _prepared(sqlite3.connect("", isolation_level=None))
+    @property
+    def size(self) -> int:
+        """Records from the first to the last that is indexed."""
+        row = self.db.execute("select n from place").fetchone()
+        return int(row[0]) if row is not None else 0
 
-    def _take_lock(self, file: Path) -> bool:
-        """Whether this process may write the file: another search may hold it, or the folder is read-only."""
-        try:
-            lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if file.exists() and not os.access(file, os.W_OK):
-                raise PermissionError(file)
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError:
-            os.close(lock)
-            return False
-        self._lock = lock
-        return True
+    @property
+    def full_text(self) -> bool:
+        """Whether this SQLite can search texts."""
+        return bool(self.db.execute("select 1 from sqlite_master where name = 'said'").fetchone())
 
     def close(self) -> None:
         """Let go of it."""
-        self._db.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self.db.close()
 
-    def refresh(self) -> int:
-        """Take in what was written since; gives how many records are indexed."""
-        known = segments(self._journal)
-        n, segment, offset = self._place(known)
-        db = self._db
+    def _opened(self) -> sqlite3.Connection:
+        """The file where there is one that can be read, empty where it is another version's."""
+        target: Path | str = self._file if self._file is not None else ""
+        try:
+            return _prepared(sqlite3.connect(target, isolation_level=None, timeout=BUSY_S))
+        except sqlite3.OperationalError as error:
+            raise JournalError(f"the index {target} cannot be opened: {error}") from error
+        except sqlite3.DatabaseError:
+            Path(target).unlink(missing_ok=True)
+            return _prepared(sqlite3.connect(target, isolation_level=None, timeout=BUSY_S))
+
+    # taking in ----------------------------------------------------------------------------------------------
+
+    def refresh(self, progress: Progress | None = None, *, rebuild: bool = False) -> int:
+        """Take in what was written since; gives the index of the next record."""
+        lock = self._locked()
+        try:
+            self._segments = segments(self._journal)
+            if rebuild or not self._fits():
+                self._empty()
+            self._age()
+            return self._take(progress)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _locked(self) -> int | None:
+        """The right to write the file; a private one is made where another process does not let go of it."""
+        if self._file is None:
+            return None
+        lock = os.open(f"{self._file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= until:
+                    os.close(lock)
+                    self.db.close()
+                    self._file = None
+                    self.db = self._opened()
+                    return None
+                time.sleep(LOCK_LOOK_S)
+            else:
+                return lock
+
+    def _fits(self) -> bool:
+        """Whether what is in the index is the beginning of this very log."""
+        row = self.db.execute("select n, segment, begun, last, size, root from place").fetchone()
+        if row is None:
+            return False
+        n, segment, begun, last, size, root = row
+        if size:
+            tree = tiles.load(Disk(self._journal), size)
+            if tree is not None and tree.frontier.root() != root:
+                return False
+        if not n:
+            return True
+        stored = self._stored(n - 1, begun) if any(s.first == segment for s in self._segments) else None
+        self.damaged = None
+        if stored is None:  # aged out, or damaged since: the records before it say which log this is
+            return bool(size) or self._begins_as_known()
+        return bool(sha256(stored).digest() == last)
+
+    def _begins_as_known(self) -> bool:
+        row = self.db.execute("select n, id, offset from record order by n limit 1").fetchone()
+        stored = self._stored(row[0], row[2]) if row is not None else None
+        self.damaged = None
+        return stored is not None and f'"id":"{row[1]}"'.encode() in stored
+
+    def _empty(self) -> None:
+        self.rebuilt = True
+        _remake(self.db)
+
+    def _age(self) -> None:
+        """Records of segments that retention has taken away are not found any more."""
+        first = self._segments[0].first if self._segments else 0
+        if self.db.execute("select 1 from record where n < ? limit 1", (first,)).fetchone() is None:
+            return
+        self.db.executescript(
+            f"""begin;
+            update shape set count = count - (select count(*) from record where shape = shape.id and n < {first});
+            update doc set count = count - (select count(*) from record where doc = doc.id and n < {first});
+            delete from change where n < {first}; delete from ref where n < {first};
+            delete from record where n < {first}; commit;"""
+        )
+
+    def _take(self, progress: Progress | None) -> int:
+        db, known = self.db, self._segments
+        row = db.execute("select n, segment, offset, begun, last from place").fetchone()
+        n, segment, offset, begun, last = row or (0, 0, 0, 0, b"")
+        if not n and known:
+            n = known[0].first
+        sizes = {each.first: each.path.stat().st_size for each in known if each.first >= segment}
+        total, done = sum(sizes.values()), 0
         db.execute("begin")
+        intake = Intake(db)
+        data = b""
         for at, each in enumerate(known):
             if each.first < segment:
                 continue
             following = known[at + 1].first if at + 1 < len(known) else None
             walk = Walk(each)
             try:
+                scan = walk.scan
                 if each.first == segment and offset:
-                    walk.scan.resume(n, offset)
+                    scan.resume(n, offset)
                 for data in walk:
-                    begin = walk.scan.offset - len(data) - FRAME.size
-                    _take(db, walk.scan.index - 1, data, each.first, begin)
+                    intake.take(scan.index - 1, data, scan.offset - len(data) - FRAME.size)
+                    if progress is not None and scan.index % PROGRESS == 0:
+                        progress(done + scan.offset, total)
                 if self.damaged is None:
-                    n, segment, offset = walk.scan.index, each.first, walk.scan.offset
+                    if scan.index > n:
+                        begun, last = scan.offset - len(data) - FRAME.size, sha256(data).digest()
+                    n, segment, offset = scan.index, each.first, scan.offset
                     self.damaged = walk.damage(following)
             finally:
                 walk.close()
-        db.execute("update place set n = ?, segment = ?, offset = ?", (n, segment, offset))
+            done += sizes.get(each.first, 0)
+        intake.finish()
+        for statement in filter(str.strip, _AFTER.split(";")):  # executescript would commit
+            db.execute(statement)
+        origin, size, root = self._signed(n)
+        db.execute("delete from place")
+        place = (n, segment, offset, begun, last, origin, size, root)
+        db.execute("insert into place values (?,?,?,?,?,?,?,?)", place)
         db.execute("commit")
-        return n
+        if progress is not None:
+            progress(total, total)
+        return int(n)
 
-    def _place(self, known: list[Any]) -> tuple[int, int, int]:
-        """Where the last refresh stopped; the beginning, if this is another journal."""
-        begun = ""
-        if known:
-            walk = Walk(known[0])
-            try:
-                begun = sha256(next(iter(walk), b"")).hexdigest()
-            finally:
-                walk.close()
-        row = self._db.execute("select n, segment, offset, begun from place").fetchone()
-        if row is not None and row[3] == begun:
-            return int(row[0]), int(row[1]), int(row[2])
-        self._db.executescript("delete from record; delete from word; delete from place")
-        self._db.execute("insert into place values (0, 0, 0, ?)", (begun,))
-        return 0, 0, 0
+    def _signed(self, n: int) -> tuple[str, int, bytes]:
+        """Origin, size and root of the newest checkpoint, if the index has all it covers."""
+        note = Disk(self._journal).read("checkpoint") or b""
+        lines = note.decode(errors="replace").split("\n")
+        if len(lines) < 3 or not lines[1].isdigit() or int(lines[1]) > n:
+            return "", 0, b""
+        tree = tiles.load(Disk(self._journal), int(lines[1]))
+        return (lines[0], int(lines[1]), tree.frontier.root()) if tree is not None else ("", 0, b"")
+
+    # looking ------------------------------------------------------------------------------------------------
 
     def search(self, filters: Filters) -> Iterator[tuple[int, bytes, str | None]]:
         """The newest records that fit, oldest first, and what came of each intent."""
-        where, values = _where(filters)
-        query = f"select n, segment, offset, came from record {where} order by n desc limit ?"  # noqa: S608 (fixed texts)
-        rows = self._db.execute(query, (*values, min(filters.limit, MOST_FOUND))).fetchall()
-        for n, segment, offset, came in reversed(rows):
-            data = self._stored(n, segment, offset)
-            if data is not None:
-                yield n, data, came
+        rows = find(self.db, filters, min(filters.limit, MOST_FOUND))
+        for row in reversed(rows):
+            for n, data in self.stored([row.n]):
+                yield n, data, row.came
 
     def by_id(self, ulid: str) -> list[tuple[int, bytes]]:
         """The record of that id or index, what it completes, and what completes it; in order."""
         condition, value = ("n = ?", int(ulid)) if ulid.isdigit() and len(ulid) < 20 else ("id = ?", ulid)
-        row = self._db.execute(f"select id, about from record where {condition}", (value,)).fetchone()  # noqa: S608
+        row = self.db.execute(f"select n, pair from record where {condition}", (value,)).fetchone()  # noqa: S608
         if row is None:
             return []
-        rows = self._db.execute(
-            "select n, segment, offset from record where id in (?, ?) or about in (?, ?) order by n",
-            (row[0], row[1], row[0], row[1]),
-        ).fetchall()
-        stored = [(n, self._stored(n, segment, offset)) for n, segment, offset in rows]
-        return [(n, data) for n, data in stored if data is not None]
+        lead = row[1] if row[1] is not None else row[0]
+        rows = self.db.execute(
+            "select n from record where n in (?, ?) or pair = ? order by n", (row[0], lead, lead)
+        )
+        return list(self.stored([n for (n,) in rows]))
 
-    def _stored(self, n: int, segment: int, offset: int) -> bytes | None:
+    def stored(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """Those records as the journal has them; one that is no longer there whole is left out, and told."""
+        for n in wanted:
+            row = self.db.execute("select offset from record where n = ?", (n,)).fetchone()
+            data = self._stored(n, row[0]) if row is not None else None
+            if data is not None:
+                yield n, data
+
+    def _stored(self, n: int, offset: int) -> bytes | None:
         """A record as the journal has it; null, and `damaged`, where it is no longer there whole."""
-        for each in segments(self._journal):
-            if each.first == segment:
-                with each.path.open("rb") as file:
-                    file.seek(offset)
-                    block = file.read(FRAME.size + MOST_BYTES)
-                size = FRAME.unpack_from(block)[0] if len(block) >= FRAME.size else 0
-                data = block[FRAME.size : FRAME.size + size]
-                if size and frame(n, data) == block[: FRAME.size + size]:
-                    return data
+        at = bisect_right(self._segments, n, key=lambda each: each.first) - 1
+        if at < 0:
+            return None
+        try:
+            with self._segments[at].path.open("rb") as file:
+                file.seek(offset)
+                block = file.read(FRAME.size + MOST_BYTES)
+        except FileNotFoundError:
+            return None  # aged out since
+        size = FRAME.unpack_from(block)[0] if len(block) >= FRAME.size else 0
+        data = block[FRAME.size : FRAME.size + size]
+        if size and frame(n, data) == block[: FRAME.size + size]:
+            return data
         self.damaged = n if self.damaged is None else min(n, self.damaged)
         return None
 
 
+def _writable(file: Path) -> bool:
+    """Whether an index may be kept there: the folder may be read-only, or somebody else's."""
+    try:
+        os.close(os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:
+        return False
+    return True
+
+
 def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
-    db.execute("pragma synchronous = off")  # It can be built again.
+    """Settings for a file that can be built again at any time, and its tables."""
+    db.execute("pragma synchronous = off")
+    db.execute("pragma cache_size = -131072")
+    db.execute("pragma mmap_size = 1073741824")
+    db.execute("pragma temp_store = memory")
     if db.execute("pragma user_version").fetchone()[0] != VERSION:
-        db.executescript(
-            "drop table if exists record; drop table if exists word; drop table if exists place;" + _SCHEMA
-        )
-        db.execute(f"pragma user_version = {VERSION}")
+        _remake(db)
     return db
 
 
-def _where(filters: Filters) -> tuple[str, list[Any]]:
-    """The condition of a search; every text in it is fixed, every value is bound."""
-    word = "n in (select n from word where field = '{}' and {})"
-    table: list[tuple[str, Any]] = [
-        ("(instr(who, ?) or source = ?)", filters.who),
-        (word.format("asset", "value = ?"), filters.asset),
-        (word.format("tag", "value = ?"), filters.tag),
-        (word.format("action", "value = ?"), filters.action),
-        ("decision = ?", filters.decision),
-        (word.format("reason", "(value = ? or substr(value, 1, length(?) + 1) = ? || '.')"), filters.reason),
-        ("kind = ?", filters.kind),
-        ("coalesce(outcome, case kind when 'intent' then 'unknown' end) = ?", filters.outcome),
-        ("wall_ns >= ?", filters.since_ns),
-        ("wall_ns < ?", filters.until_ns),
-    ]
-    given = [(text, value) for text, value in table if value is not None]
-    values = [value for text, value in given for _ in range(text.count("?"))]
-    return ("where " + " and ".join(text for text, _ in given) if given else ""), values
-
-
-def _take(db: sqlite3.Connection, n: int, data: bytes, segment: int, offset: int) -> None:
+def _remake(db: sqlite3.Connection) -> None:
+    names = [name for (name,) in db.execute("select name from sqlite_master where type = 'table'")]
+    for name in ("said", *names):
+        if name == "said" or not name.startswith(("said_", "sqlite_")):
+            db.execute(f"drop table if exists {name}")
+    db.executescript(_SCHEMA)
     try:
-        record = msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return
-    by, what, why, note, result = (
-        _part(record.get(name)) for name in ("who", "what", "why", "note", "result")
-    )
-    turned_away = record.get("kind") == "auth" and note.get("result") in TURNED_AWAY
-    ended = (outcome(result), words(result)) if record.get("kind") == "outcome" else (None, None)
-    if record.get("kind") == "outcome":
-        db.execute("update record set outcome = ?, came = ? where id = ?", (*ended, record.get("about")))
-    row = (
-        n,
-        record.get("id"),
-        record.get("wall_ns"),
-        record.get("kind"),
-        by.get("subject") or "",
-        by.get("source") or "",
-        what.get("asset"),
-        what.get("action"),
-        "deny" if turned_away else why.get("decision"),
-        record.get("about"),
-        *ended,
-        segment,
-        offset,
-    )
-    db.execute("insert or replace into record values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
-    found = [(field, str(value), n) for field, value in _words(record, what, why) if value]
-    db.executemany("insert or ignore into word values (?,?,?)", found)
-
-
-def _words(record: dict[str, Any], what: dict[str, Any], why: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What a record can be found by, beside its columns."""
-    for operation in (what, *map(_part, what.get("also") or ())):
-        yield "asset", operation.get("asset")
-        yield "action", operation.get("action")
-        for point in operation.get("points") or ():
-            yield "tag", _part(point).get("tag")
-    for entry in map(_part, what.get("entries") or ()):
-        yield "action", entry.get("action")
-        for point in _part(entry.get("input")).get("points") or ():
-            yield "tag", _part(point).get("tag")
-        for reason in entry.get("reasons") or ():
-            yield "reason", _part(reason).get("code")
-    for part in (why, *map(_part, why.get("also") or ())):
-        for reason in part.get("reasons") or ():
-            yield "reason", _part(reason).get("code")
-    note = _part(record.get("note"))
-    yield "asset", note.get("asset")
-    for field in ("reason", "code", "finding"):
-        yield "reason", note.get(field)
-
-
-def _part(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+        db.execute(_FULL_TEXT)
+    except sqlite3.OperationalError:
+        pass  # this SQLite has no FTS5: `--text` says so
+    db.execute(f"pragma user_version = {VERSION}")

@@ -98,12 +98,14 @@ class Log:
             self.short_of_space = True
 
     def checkpoint(self) -> None:
-        """Sign the present size and root, unless that has been done."""
+        """Sign the present size and root, unless that has been done or the signer is held."""
         last = self._signer.last
         if last is not None and last.size == self.size:
             return
         self.free_bytes = self._storage.free_bytes()
         self._tiles.write_partial()
+        if self._signer.held is not None:
+            return
         note = self._signer.sign(self.size, self.root())
         if self._notes is None:
             self._notes, self._notes_end = self._storage.open(CHECKPOINTS), 0

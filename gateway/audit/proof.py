@@ -10,6 +10,7 @@ its `extra` line), and the body of tlog-witness `add-checkpoint` (old size, path
 
 import base64
 from collections.abc import Callable
+from pathlib import Path
 
 from gateway.audit.note import Checkpoint
 from gateway.audit.tiles import HASH, WIDTH, path
@@ -109,6 +110,18 @@ class Hashes:
         raise JournalError(
             f"{path(level, number)} is missing or damaged: a restart writes it anew from the records"
         )
+
+
+def reading(folder: Path) -> Read:
+    """A way to read files below that folder."""
+
+    def read(name: str) -> bytes | None:
+        try:
+            return (folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    return read
 
 
 def record_proof(index: int, data: bytes, checkpoint: Checkpoint, note: bytes, read: Read) -> bytes:

@@ -1,14 +1,31 @@
-"""The key that signs checkpoints. It never signs two that contradict each other."""
+"""The key that signs checkpoints. It never signs two that contradict each other.
+
+What it signed before it remembers from the log itself, so a log that was put back to an older copy would make
+it sign a fork. Against that it can be held (`Hold`) until somebody off this machine has said what it saw.
+"""
 
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from gateway.audit.note import Checkpoint, VerifierKey, good_origin, signed
+from gateway.audit.tree import EMPTY
 from gateway.model.errors import JournalError
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is signed."""
+
+    code: str
+    "`log_unconfirmed`: no answer yet. `log_rolled_back`: the answer was that this log is not the one."
+    why: str
+    writes: bool
+    "Whether writes are done all the same; their records then wait unsigned."
 
 
 class Signer:
@@ -21,6 +38,8 @@ class Signer:
             )
         self._key = key
         self._last: Checkpoint | None = None
+        self.held: Hold | None = None
+        "While set nothing new is signed."
         raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.verifier = VerifierKey(origin, raw)
         "Give its text to whoever shall check the log."
@@ -64,10 +83,23 @@ class Signer:
         That a bigger tree begins with the smaller one is not checked here: the tree only grows at its end,
         and opening the log compared it with the newest checkpoint.
         """
+        if self.held is not None:
+            raise JournalError(f"refusing to sign: {self.held.why}")
         last = self._last
         if last is not None and (size < last.size or (size == last.size and root != last.root)):
             raise JournalError(f"refusing to sign size {size}: it contradicts what was signed at {last.size}")
         checkpoint = Checkpoint(self.verifier.name, size, root)
-        note = signed(checkpoint, self.verifier, self._key.sign(checkpoint.text()))
+        note = self._note(checkpoint)
         self._last = checkpoint
         return note
+
+    def newest(self) -> tuple[Checkpoint, bytes]:
+        """The newest checkpoint known to be signed, and its note: the same bytes, Ed25519 has no dice.
+
+        Of a log that was never signed it is the checkpoint of no records, with which every log begins.
+        """
+        last = self._last or Checkpoint(self.verifier.name, 0, EMPTY)
+        return last, self._note(last)
+
+    def _note(self, checkpoint: Checkpoint) -> bytes:
+        return signed(checkpoint, self.verifier, self._key.sign(checkpoint.text()))

@@ -18,6 +18,7 @@ COMMANDS = (
     "search",
     "show",
     "verify",
+    "prove",
 )
 "Modules of this package, each with `add(below)`."
 

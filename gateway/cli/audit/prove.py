@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             old = opened(args.consistency.read_bytes(), key)
         except (OSError, ValueError) as error:
             raise GatewayError(f"{args.consistency}: {error}") from error
-        made = proof.growth_proof(old, newest, note, reading(journal))
+        made = proof.growth_proof(old, newest, note, proof.reading(journal))
         return _write(args.output or Path(f"{old.size}-{newest.size}{GROWTH}"), made)
     found = _record(args, journal)
     if found is None:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if found[0] >= newest.size:
         print(f"record {found[0]} is not signed yet: {newest.size} are", file=sys.stderr)
         return 1
-    made = proof.record_proof(*found, newest, note, reading(journal))
+    made = proof.record_proof(*found, newest, note, proof.reading(journal))
     return _write(args.output or Path(f"{args.id}{proof.SUFFIX}"), made)
 
 
@@ -60,18 +60,6 @@ def signed(journal: Path) -> tuple[Checkpoint, bytes, VerifierKey]:
         return opened(note, key), note, key
     except (OSError, ValueError) as error:
         raise GatewayError(f"{journal} has no checkpoint to prove anything by: {error}") from error
-
-
-def reading(journal: Path) -> proof.Read:
-    """A way to read files below the journal."""
-
-    def read(name: str) -> bytes | None:
-        try:
-            return (journal / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    return read
 
 
 def _record(args: argparse.Namespace, journal: Path) -> tuple[int, bytes] | None:

@@ -1,0 +1,21 @@
+package site.demo
+
+import future.keywords.not
+
+# METADATA
+# title: Changes are made on weekdays, by a clock that is believed
+# custom:
+#   code: site.weekend
+#   iec62443: SR 2.1
+deny contains {
+	"code": "site.weekend",
+	"msg": "changes are made Monday to Friday, 6 to 20 o'clock, by a clock that is believed",
+} if {
+	data.dmz.lib.changes
+	not weekday(input.time.windows)
+}
+
+weekday(windows) if {
+	input.time.trusted
+	"weekdays" in windows
+}

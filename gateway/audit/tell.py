@@ -39,6 +39,11 @@ def line(index: int, record: Told, came: str | None = None) -> str:
     return f"{index:>8}  {moment(record['wall_ns'])}  {record['kind']:<10} {_brief(record, came)}"
 
 
+def brief(record: Told, came: str | None = None) -> str:
+    """The same without index, time and kind."""
+    return _brief(record, came)
+
+
 def sentence(records: Sequence[Told]) -> str:
     """What a record and its completions say, for a person."""
     lead = next((r for r in records if r["kind"] in ("intent", "denial")), records[0])
@@ -76,6 +81,11 @@ def _read_back(again: Told) -> str:
 def details(record: Told) -> list[str]:
     """Every field that says something, one a line."""
     return [f"  {name}: {value}" for name, value in _flat("", record) if value not in (None, "", [], {})]
+
+
+def brief(record: Told, came: str | None = None) -> str:
+    """One record in few words, without its time; `came` as for `line`."""
+    return _brief(record, came)
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
@@ -180,13 +190,13 @@ def _allowed(why: Told) -> str:
 
 def _denied(why: Told) -> str:
     """Each code once, those that decide first, and what the first says (wire reasons say no more)."""
-    reasons = sorted(why.get("reasons") or (), key=_rank)
+    reasons = sorted(why.get("reasons") or (), key=lambda reason: rank(reason.get("kind")))
     codes = list(dict.fromkeys(str(reason.get("code")) for reason in reasons)) or ["default"]
     if reasons and reasons[0].get("msg") and reasons[0].get("kind") != "wire":
         codes[0] += f" ({reasons[0]['msg']})"
     return f"denied by {', '.join(codes)}"
 
 
-def _rank(reason: Told) -> int:
-    kind = reason.get("kind")
+def rank(kind: str | None) -> int:
+    """Reasons of a smaller rank decide."""
     return DECIDING.index(kind) if kind in DECIDING else -1

@@ -1,0 +1,121 @@
+"""The receiver of checkpoints: a small HTTPS server for a host that root on the gateway does not rule.
+
+It keeps the largest checkpoint of each log it knows, and a history of them, and takes another one only with
+proof of growth (`audit.witness`). `POST /add-checkpoint` is the form of C2SP tlog-witness, without
+cosignatures; `GET /checkpoint?origin=…` gives what was kept, for an auditor.
+
+Rules that hold here:
+- Nobody is answered without a certificate of the zone; what counts is the signature under the checkpoint.
+- What was answered 200 is on stable storage.
+- One request is looked at at a time, so nothing comes between reading what was kept and keeping more.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.audit.note import VerifierKey
+from gateway.audit.storage import Disk
+from gateway.audit.witness import MOST_BYTES, Answer, add_checkpoint
+from gateway.identity.certificate import Refused
+from gateway.identity.trust import ZoneTrust
+from gateway.model.moment import Now
+
+IDLE_S = 30.0
+"How long a connection may do nothing."
+
+
+class Kept:
+    """Notes on disk: the newest of each log, and all of them one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._disk = Disk(folder)
+
+    def newest(self, origin: str) -> bytes | None:
+        """The note that was kept last."""
+        return self._disk.read(f"{_name(origin)}.checkpoint")
+
+    def keep(self, origin: str, note: bytes) -> None:
+        """History first: what is told to be newest is in it."""
+        history = self._disk.open(f"{_name(origin)}.history")
+        try:
+            history.pwrite(note, history.size())
+            history.fdatasync()
+        finally:
+            history.close()
+        newest = f"{_name(origin)}.checkpoint"
+        self._disk.replace(newest, note)
+        file = self._disk.open(newest)
+        try:
+            file.fdatasync()
+        finally:
+            file.close()
+        self._disk.sync_folder("")
+
+
+def _name(origin: str) -> str:
+    """A file name for an origin: readable where it can be, and never another's."""
+    plain = "".join(c if c.isascii() and c.isalnum() or c in ".-" else "_" for c in origin).lstrip(".")
+    return f"{plain[:80]}-{sha256(origin.encode()).hexdigest()[:12]}"
+
+
+class Keeping:
+    """The server. `start`, then `stop`."""
+
+    def __init__(self, keys: Mapping[str, VerifierKey], kept: Kept, trust: ZoneTrust) -> None:
+        """`keys`: the verifier key of each log by its origin."""
+        self._keys = keys
+        self._kept = kept
+        self._trust = trust
+        self._one = asyncio.Lock()
+        app = web.Application(client_max_size=MOST_BYTES, middlewares=[self._admitted])
+        app.router.add_post("/add-checkpoint", self._add)
+        app.router.add_get("/checkpoint", self._get)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=IDLE_S)
+        self.port = 0
+
+    async def start(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        """Listen; port 0 takes a free one (`port`)."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, ssl_context=context)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """End."""
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _admitted(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:
+        """TLS has checked the chain; revocation and validity are checked here."""
+        tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if self._trust.changed():
+            self._trust.reload()
+        now = time.time_ns()
+        at = Now(wall_ns=now, mono_ns=time.monotonic_ns(), trusted=True, judge_ns=now)
+        if der is None or isinstance(self._trust.admit(der, at), Refused):
+            return web.Response(status=401, text="no certificate that counts here\n")
+        return await handler(request)
+
+    async def _add(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        async with self._one:
+            answer = await asyncio.to_thread(add_checkpoint, body, self._keys, self._kept)
+        return _response(answer)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        origin = request.query.get("origin", "")
+        note = self._kept.newest(origin) if origin in self._keys else None
+        if note is None:
+            return web.Response(status=404, text="nothing was seen of this log\n")
+        return web.Response(body=note, content_type="text/plain", charset="utf-8")
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(status=answer.status, text=answer.body, content_type=answer.type)

@@ -1,0 +1,148 @@
+"""A TLS connection to a syslog receiver that can tell whether the receiver has everything.
+
+Syslog over TLS has no acknowledgement: what was written to the socket of a receiver that then dies is gone,
+and nobody is told. There is one moment at which a receiver does say that it has read it all: after we have
+closed our half in order (close_notify, FIN), it closes its own half only when it has read up to there. So a
+connection carries a bounded number of messages, is closed, and that answer is waited for; `destination` moves
+its place on nothing less. A connection that ends in any other way (reset, alert, silence) proves nothing, and
+what it carried is sent again.
+
+What the receiver does with a message that it has read is its own duty: a queue in memory dies with it.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+CONNECT_S = 5.0
+"How long TCP and TLS may take, each."
+SEND_S = 30.0
+"How long a receiver may take nothing before it is given up."
+RECEIPT_S = 10.0
+"How long it may take to read what is under way and to close."
+CHUNK = 16_384
+"Bytes encrypted at once: one TLS record (RFC 8446 §5.1)."
+
+
+class Unreachable(Exception):  # noqa: N818 # a state of the world, and every caller's next step is to wait
+    """The receiver cannot be reached, or has not confirmed."""
+
+
+class Connection:
+    """One connection, from `open` to `finish`. Every failure is an Unreachable."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str) -> None:
+        self._sock = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=name)
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def open(cls, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> "Connection":
+        """Connect and shake hands; the certificate must be of that host."""
+        loop = asyncio.get_running_loop()
+        with _Named(f"{host}:{port}"):
+            async with asyncio.timeout(CONNECT_S):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                family, kind, protocol, _, address = found[0]
+                sock = socket.socket(family, kind, protocol)
+                try:
+                    sock.setblocking(False)
+                    await loop.sock_connect(sock, address)
+                    connection = cls(sock, context(), host)
+                    await connection._handshake()
+                except BaseException:
+                    sock.close()
+                    raise
+        return connection
+
+    async def _handshake(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._more()
+            else:
+                await self._flush()
+                return
+
+    async def send(self, data: bytes) -> None:
+        """Write it all. That proves nothing yet."""
+        view = memoryview(data)
+        with _Named("sending"):
+            async with asyncio.timeout(SEND_S):
+                for at in range(0, len(view), CHUNK):
+                    self._tls.write(view[at : at + CHUNK])
+                    self._hear()
+                    await self._flush()
+
+    async def finish(self) -> None:
+        """Close in order; returns when the receiver has read everything."""
+        with _Named("no receipt"):
+            async with asyncio.timeout(RECEIPT_S):
+                try:
+                    while not self._said_goodbye():
+                        await self._flush()
+                        with contextlib.suppress(OSError):  # the second time
+                            self._sock.shutdown(socket.SHUT_WR)
+                        data = await self._loop.sock_recv(self._sock, CHUNK)
+                        if not data:
+                            return
+                        self._in.write(data)
+                finally:
+                    self.abort()
+
+    def _said_goodbye(self) -> bool:
+        """Say it, and whether the other side has said it too. An alert instead is an SSLError."""
+        try:
+            self._tls.unwrap()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Cut it."""
+        self._sock.close()
+
+    def _hear(self) -> None:
+        """Take in what came: with TLS 1.3 a refusal of our certificate comes after the handshake."""
+        with contextlib.suppress(BlockingIOError):
+            data = self._sock.recv(CHUNK)
+            if not data:
+                raise ConnectionError("the receiver has closed")
+            self._in.write(data)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.read(1)
+
+    async def _more(self) -> None:
+        data = await self._loop.sock_recv(self._sock, CHUNK)
+        if not data:
+            raise ConnectionError("closed in the handshake")
+        self._in.write(data)
+
+    async def _flush(self) -> None:
+        if self._out.pending:
+            await self._loop.sock_sendall(self._sock, self._out.read())
+
+
+class _Named:
+    """Turns what sockets and TLS raise into an Unreachable that says at what."""
+
+    def __init__(self, at: str) -> None:
+        self._at = at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, TimeoutError):
+            raise Unreachable(f"{self._at}: not in time") from error
+        if isinstance(error, OSError):  # ssl.SSLError is one
+            raise Unreachable(f"{self._at}: {error.strerror or error}") from error

@@ -1,0 +1,162 @@
+"""Places off this machine that keep checkpoints, and hold this log against what they saw before.
+
+Rules that hold here:
+- A receiver says yes, or that this log is not the one it knows (`Contradicted`), or nothing of use
+  (`Unanswered`). Nothing of use is never taken for a yes.
+- These calls block for at most `TIMEOUT_S` a step: they run in a thread.
+"""
+
+import base64
+import os
+import ssl
+from collections.abc import Callable
+from http.client import HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Protocol
+
+from gateway.audit.note import LINES, LONGEST, Checkpoint, VerifierKey, opened
+from gateway.audit.tree import EMPTY, consistent
+from gateway.model.errors import GatewayError
+
+TIMEOUT_S = 5.0
+"For each of connecting, sending and answering."
+MOST_ANSWER = 4096
+"Bytes of an answer that are read."
+MOST_TRIES = 3
+"Requests of one offer: the first says what the receiver has, the second proves growth from there."
+
+
+class Unanswered(GatewayError):  # noqa: N818 # what it is, not that it is an error
+    """The receiver did not say anything of use."""
+
+
+class Contradicted(GatewayError):  # noqa: N818
+    """The receiver saw another log, or more of this one, than is here."""
+
+
+Prove = Callable[[int], list[bytes]]
+"Proof of growth from an old size to the checkpoint that is offered. JournalError where there is none."
+
+
+class Receiver(Protocol):
+    """One of them."""
+
+    @property
+    def name(self) -> str:
+        """For status and alarms."""
+
+    def offer(self, checkpoint: Checkpoint, note: bytes, prove: Prove) -> None:
+        """Returns when it has the checkpoint. Raises Unanswered or Contradicted. Blocks."""
+
+
+class HttpsReceiver:
+    """Takes checkpoints by C2SP tlog-witness `add-checkpoint` over mutual TLS."""
+
+    def __init__(self, host: str, port: int, path: str, context: Callable[[], ssl.SSLContext]) -> None:
+        """`context` gives each connection its own: certificates are renewed while the gateway runs."""
+        self._host, self._port = host, port
+        self._path = f"{path.rstrip('/')}/add-checkpoint"
+        self._context = context
+        self._seen: int | None = None
+
+    @property
+    def name(self) -> str:
+        """As in a URL."""
+        return f"https://{self._host}:{self._port}"
+
+    def offer(self, checkpoint: Checkpoint, note: bytes, prove: Prove) -> None:
+        """Tell it, growing from what it last had."""
+        old = checkpoint.size if self._seen is None else min(self._seen, checkpoint.size)
+        for _ in range(MOST_TRIES):
+            lines = [base64.b64encode(value).decode() for value in prove(old)]
+            status, text = self._post("\n".join([f"old {old}", *lines, "", ""]).encode() + note)
+            if status == 200:
+                self._seen = checkpoint.size
+                return
+            if status == 422:
+                raise Contradicted(f"{self.name} saw a log of {old} records that this one did not grow from")
+            if status != 409 or not text.strip().isascii() or not text.strip().isdigit():
+                raise Unanswered(f"{self.name} answered {status}: {text[:200].strip()}")
+            seen = int(text)
+            if seen > checkpoint.size:
+                raise Contradicted(
+                    f"{self.name} saw {seen} records signed, this log has {checkpoint.size}: it was put back"
+                )
+            if seen == old == checkpoint.size:
+                raise Contradicted(f"{self.name} saw {seen} records too, but other ones")
+            old = seen
+        raise Unanswered(f"{self.name} takes checkpoints from somebody else at the same time")
+
+    def _post(self, body: bytes) -> tuple[int, str]:
+        try:
+            connection = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=self._context())
+            try:
+                connection.request("POST", self._path, body, {"Content-Type": "text/plain; charset=utf-8"})
+                answer = connection.getresponse()
+                return answer.status, answer.read(MOST_ANSWER).decode("ascii", "replace")
+            finally:
+                connection.close()
+        except (OSError, HTTPException, GatewayError) as error:
+            raise Unanswered(f"{self.name}: {error or type(error).__name__}") from error
+
+
+class FileReceiver:
+    """Appends to a file on another host's disk, which that host lets grow only.
+
+    The operator makes the file. One that is not there is no answer: a mount that failed must not look like a
+    receiver that never saw anything.
+    """
+
+    def __init__(self, path: Path, key: VerifierKey) -> None:
+        self._path = path
+        self._key = key
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self._path)
+
+    def offer(self, checkpoint: Checkpoint, note: bytes, prove: Prove) -> None:
+        """Compare with the last note in it, and append."""
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                before = self._last(fd)
+                self._compare(before, checkpoint, prove)
+                if checkpoint.size > before.size:
+                    os.write(fd, note)
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise Unanswered(f"{self._path}: {error.strerror or error}") from error
+
+    def _compare(self, before: Checkpoint, checkpoint: Checkpoint, prove: Prove) -> None:
+        if before.size > checkpoint.size:
+            raise Contradicted(
+                f"{self._path} has {before.size} records signed, this log {checkpoint.size}: it was put back"
+            )
+        if before.size == 0:
+            return
+        proof = prove(before.size)
+        if not consistent(before.size, checkpoint.size, before.root, checkpoint.root, proof):
+            raise Contradicted(
+                f"{self._path} has a log of {before.size} records that is not this one's beginning"
+            )
+
+    def _last(self, fd: int) -> Checkpoint:
+        """The last whole note in it that this log's key signed."""
+        end = os.fstat(fd).st_size
+        data = os.pread(fd, 4 * LONGEST, max(0, end - 4 * LONGEST))
+        if not data.strip():
+            return Checkpoint(self._key.name, 0, EMPTY)
+        lines = data.splitlines(keepends=True)
+        ends = [
+            at for at, line in enumerate(lines) if line.startswith("— ".encode()) and line.endswith(b"\n")
+        ]
+        for at in reversed(ends):
+            try:
+                return opened(b"".join(lines[max(0, at - LINES + 1) : at + 1]), self._key)
+            except ValueError:
+                continue  # Half of one, from when a disk was full.
+        raise Unanswered(f"{self._path} ends in something that is no checkpoint of this log")

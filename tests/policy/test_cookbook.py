@@ -42,7 +42,7 @@ MISTAKES = {
     "09": ("data/grants.yaml", "{type: mask}", "{type: audit}"),
     "10": ("base/fresh.rego", '{"https", "mqtt"}', '{"https"}'),
     "11": ("data/areas.yaml", "hmi-1: [plc-1]", "hmi-1: [plc-1, plc-2]"),
-    "12": ("site/demo/weekend.rego", "\tinput.time.trusted\n", ""),
+    "12": ("site/demo/weekend.rego", "\tbelieved\n", ""),
     "13": ("site/demo/brake.rego", 'not data.brake.writes == "free"', 'data.brake.writes == "stopped"'),
     "14": ("data/grants.yaml", "    break_glass: true\n", ""),
     "15": ("data/grants.yaml", "subs: [0, 11, 12, 14]", "subs: [0, 11, 12, 14, 15]"),

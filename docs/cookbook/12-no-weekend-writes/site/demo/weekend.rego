@@ -12,10 +12,10 @@ deny contains {
 	"msg": "changes are made Monday to Friday, 6 to 20 o'clock, by a clock that is believed",
 } if {
 	data.dmz.lib.changes
-	not weekday(input.time.windows)
+	not weekday(input.time.trusted)
 }
 
-weekday(windows) if {
-	input.time.trusted
-	"weekdays" in windows
+weekday(believed) if {
+	believed
+	"weekdays" in input.time.windows
 }

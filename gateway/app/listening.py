@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from gateway.config.settings import AdminSection, HttpsSection, Listener, Security
+from msgspec.structs import replace
+
+from gateway.config.settings import AdminSection, HttpsSection, Listener, ReviewSection, Security
 from gateway.model.identity import Caller
 from gateway.relay.listener import TlsListener
 from gateway.relay.modbus import ModbusDoor
 from gateway.relay.plain import PlainListener
 from gateway.relay.suspicion import Suspicion
+from gateway.review.api import MOST_CONNECTIONS
 
 if TYPE_CHECKING:
     from gateway.app.parts import Parts
@@ -23,20 +26,23 @@ def listeners(parts: "Parts") -> list[TlsListener | PlainListener]:
     modbus = [_modbus(parts, section) for section in parts.settings.listeners]
     return [
         *modbus,
-        *(_tls(parts, _over_https(name, section), client) for name, section, client in _apis(parts)),
+        *(_tls(parts, section, client) for section, client in _apis(parts)),
     ]
 
 
-def _apis(parts: "Parts") -> Iterator[tuple[str, HttpsSection | AdminSection, Client]]:
-    """Name, section and protocol of each API; the name is what policy sees as `conn.listener`."""
-    https, admin = parts.settings.north.https, parts.settings.admin
+def _apis(parts: "Parts") -> Iterator[tuple[Listener, Client]]:
+    """The listener and the protocol of each API; its name is what policy sees as `conn.listener`."""
+    https, admin, review = parts.settings.north.https, parts.settings.admin, parts.settings.review
     if https is not None and parts.api is not None:
-        yield "https", https, parts.api.client
+        yield _over_https("https", https), parts.api.client
     if admin is not None and parts.admin is not None:
-        yield "admin", admin, parts.admin.client
+        yield _over_https("admin", admin), parts.admin.client
+    if review is not None and parts.review is not None:
+        few = replace(_over_https("review", review), most_connections=MOST_CONNECTIONS)
+        yield few, parts.review.client
 
 
-def _over_https(name: str, section: HttpsSection | AdminSection) -> Listener:
+def _over_https(name: str, section: HttpsSection | AdminSection | ReviewSection) -> Listener:
     return Listener(
         name=name,
         host=section.host,

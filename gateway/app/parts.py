@@ -14,6 +14,7 @@ from gateway.app.deciding import Deciding
 from gateway.app.listening import listeners
 from gateway.app.people import People
 from gateway.app.policies import Policies
+from gateway.app.reviewing import review_api
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
 from gateway.config.settings import Settings
@@ -136,6 +137,7 @@ class Parts:
             count=self.metrics.count,
             changed=lambda: self.changed(),
         )
+        self.review = review_api(self)
         self.listeners = listeners(self)
 
     # what several parts need -----------------------------------------------------------------

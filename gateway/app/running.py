@@ -77,7 +77,7 @@ class Gateway:
         self.live.facts()
         parts.links.start(parts.now)
         await parts.deciding.start(parts.tasks)
-        for api in (parts.api, parts.admin):
+        for api in (parts.api, parts.admin, parts.review):
             if api is not None:
                 await api.start()
         for listener in parts.listeners:
@@ -86,6 +86,8 @@ class Gateway:
             parts.tasks.start(self._again("polling", parts.collector.run), "collector")
         if parts.broker is not None:
             parts.tasks.start(self._again("publishing", parts.broker.run), "mqtt")
+        if parts.review is not None:
+            parts.tasks.start(self._again("keeping the search index", parts.review.run), "review")
         await self.control.start()
         service = parts.source
         if isinstance(service, Service):
@@ -115,7 +117,7 @@ class Gateway:
             last_first.callback(parts.links.stop)
             last_first.callback(parts.people.close)
             last_first.push_async_callback(parts.deciding.stop)
-            for api in (parts.api, parts.admin):
+            for api in (parts.api, parts.admin, parts.review):
                 if api is not None:
                     last_first.push_async_callback(api.stop)
             if parts.broker is not None:
@@ -196,7 +198,7 @@ class Watches:
 def _own_files(settings: Settings) -> list[Path]:
     """Certificates and keys that the gateway shows."""
     north = settings.north
-    others = (north.https, north.mqtt, settings.admin, settings.policy.opa)
+    others = (north.https, north.mqtt, settings.admin, settings.review, settings.policy.opa)
     shown = [settings.gateway, *settings.listeners, *(each for each in others if each)]
     files = [file for each in shown for file in (each.certificate, each.key) if file is not None]
     return [*files, north.mqtt.anchors] if north.mqtt is not None else files

@@ -111,18 +111,18 @@ class OpcuaTarget(Struct, frozen=True, kw_only=True):
 
 
 class AdminTarget(Struct, frozen=True, kw_only=True):
-    """What a person's act on the gateway is about."""
+    """What a person's act on the gateway, or a reviewer's look into its journal, is about."""
 
     subject: str | None = None
     "Whom it concerns: whose request is approved, who breaks the glass."
     scope: str | None = None
     "`listener:<name>`, `asset:<name>`, or null for the whole gateway."
     value: str | None = None
-    "What it would become: a stage, a mode, a window, a revision, a reason."
+    "What it would become: a stage, a mode, a window, a revision, a reason; for a look the question."
     minutes: int | None = None
     "For how long, where the act ends by itself."
     request: str | None = None
-    "The request that is answered."
+    "The request that is answered; the record that is looked at."
 
 
 class Operation(Struct, frozen=True, kw_only=True):

@@ -39,7 +39,9 @@ ACTS = frozenset(
     }
 )
 "What people do to the gateway (guardrail.admin_act)."
-VIEWS = frozenset({"admin.list_approvals", "admin.list_bundles", "admin.state", "admin.rehearse"})
+LOOKS = frozenset({"audit.search", "audit.record", "audit.proof", "audit.checkpoint", "audit.report"})
+"What reviewers read of the journal. A search can be for one asset only, which is its scope."
+VIEWS = frozenset({"admin.list_approvals", "admin.list_bundles", "admin.state", "admin.rehearse"}) | LOOKS
 "What is read about it."
 OF_ACTS = ("scopes", "values", "most_minutes")
 "Conditions that only acts on the gateway have."
@@ -124,14 +126,15 @@ def _gateway(grant: Grant) -> Excess:
         ACTS | VIEWS if "https" in grant["protocols"] else frozenset()
     )
     for place, name in enumerate(operations):
-        if name.startswith(("admin.", "control.")) and name not in known:
+        if name.startswith(("admin.", "audit.", "control.")) and name not in known:
             mend = f"one of {sorted(known)}"
             yield ("operations", place), f"there is no act {name} over these protocols", mend
     if admin and "assets" in grant:
         yield ("assets",), "an act on the gateway is about no asset", "remove assets, and name `scopes`"
     if not admin:
+        scoped = {"scopes"} if LOOKS.issuperset(operations) else set()
         for name in OF_ACTS:
-            if name in grant:
+            if name in grant and name not in scoped:
                 yield (name,), f"`{name}` is for acts on the gateway", "remove it, or add admin to actions"
     elif len(grant["actions"]) > 1 and any(name in grant for name in OF_ACTS):
         yield ("actions",), "what is read has neither scope nor value", "give the acts a grant of their own"

@@ -49,7 +49,7 @@ class Frame:
 
 
 class ReviewApi:
-    """The API; `served.client` gives the protocol for one admitted connection."""
+    """The API; `client` gives the protocol for one admitted connection."""
 
     def __init__(
         self, desk: Desk, *, door: Door, clock: Callable[[], Now], count: Callable[[str], None]
@@ -60,11 +60,14 @@ class ReviewApi:
         self._rates = Rates()
         self._under_way: Counter[str] = Counter()
         rows = [Row("GET", look.path, self._handler(look)) for look in LOOKS]
-        self.served = Served("review", rows, count=count, most_body=0)
+        self._served = Served("review", rows, count=count, most_body=0)
+        self.client = self._served.client
+        self.start = self._served.start
+        self.run = desk.run
 
     async def stop(self) -> None:
         """End what is under way, every connection, and the reading room."""
-        await self.served.stop()
+        await self._served.stop()
         await self._desk.close()
 
     def _handler(self, look: Look) -> Handler:

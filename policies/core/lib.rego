@@ -22,6 +22,15 @@ on_gateway if {
 } else if {
 	input.op.protocol == "https"
 	startswith(input.op.kind, "admin.")
+} else if {
+	reviewing
+}
+
+# METADATA
+# title: Somebody looks into the journal
+reviewing if {
+	input.op.protocol == "https"
+	startswith(input.op.kind, "audit.")
 }
 
 # METADATA

@@ -26,6 +26,11 @@ listed := {
 	"admin.activate": "admin",
 	"admin.confirm": "admin",
 	"admin.rollback": "admin",
+	"audit.search": "read",
+	"audit.record": "read",
+	"audit.proof": "read",
+	"audit.checkpoint": "read",
+	"audit.report": "read",
 }
 
 # METADATA
@@ -71,17 +76,23 @@ person(kind) if {
 
 # METADATA
 # title: Who acts on the gateway comes from a zone that a conduit leads from
-# description: The gateway is no asset, so the conduit's other end is called `gateway`.
+# description: |
+#   The gateway is no asset, so the conduit's other end is called `gateway`; it is called `journal` for who only
+#   reads what is recorded, so that reviewers may come from where nobody acts.
 # custom:
 #   code: guardrail.admin_conduit
 #   iec62443: SR 5.1
 deny contains {
 	"code": "guardrail.admin_conduit",
-	"msg": "no conduit leads from the listener's zone to `gateway` by https",
+	"msg": "no conduit leads from the listener's zone to `gateway`, or for reviewers to `journal`, by https",
 } if {
 	input.op.protocol != "control"
-	not conduit("gateway")
+	not conduit(end)
 }
+
+end := "journal" if {
+	data.dmz.lib.reviewing
+} else := "gateway"
 
 conduit(zone) if {
 	some way in data.conduits

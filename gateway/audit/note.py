@@ -134,6 +134,19 @@ def notes(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
+def newest(data: bytes, key: VerifierKey) -> tuple[Checkpoint, bytes] | None:
+    """The last note in these bytes that the key signed, whatever half-written notes stand around it."""
+    lines = data.splitlines(keepends=True)
+    for at in range(len(lines) - 1, LINES - 2, -1):
+        if lines[at].startswith("— ".encode()) and lines[at].endswith(b"\n"):
+            note = b"".join(lines[at - LINES + 1 : at + 1])
+            try:
+                return opened(note, key), note
+            except ValueError:
+                continue
+    return None
+
+
 def _unbase64(text: str) -> bytes | None:
     try:
         raw = base64.b64decode(text, validate=True)

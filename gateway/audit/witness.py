@@ -33,10 +33,10 @@ class Answer(Struct, frozen=True):
 class Keeps(Protocol):
     """Where the newest note of each log lies."""
 
-    def newest(self, origin: str) -> bytes | None:
-        """The note that was kept last."""
+    def newest(self, key: VerifierKey) -> Checkpoint | None:
+        """What was kept last of the log of that key."""
 
-    def keep(self, origin: str, note: bytes) -> None:
+    def keep(self, key: VerifierKey, note: bytes) -> None:
         """Keep it; on return it is on stable storage."""
 
 
@@ -79,14 +79,13 @@ def add_checkpoint(body: bytes, keys: Mapping[str, VerifierKey], keeps: Keeps) -
         return Answer(403, f"{error}\n")
     if request.old > new.size:
         return Answer(400, "the old size is larger than the new one\n")
-    kept = keeps.newest(origin)
-    before = opened(kept, key) if kept is not None else Checkpoint(origin, 0, EMPTY)
+    before = keeps.newest(key) or Checkpoint(origin, 0, EMPTY)
     if request.old != before.size or (new.size == before.size and new.root != before.root):
         return Answer(409, f"{before.size}\n", SIZE_TYPE)
     if not _grew(before, new, request.proof):
         return Answer(422, "the log did not grow from the one seen before\n")
     if new.size > before.size:
-        keeps.keep(origin, request.note)
+        keeps.keep(key, request.note)
     return Answer(200)
 
 

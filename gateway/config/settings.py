@@ -211,6 +211,43 @@ class ExportSection(Struct, frozen=True, kw_only=True):
     mqtt: EventTopic | None = None
 
 
+class CheckpointReceiver(Struct, frozen=True, kw_only=True):
+    """Takes checkpoints over mutual TLS: `dmz-gateway audit receive` on another host, or a C2SP witness."""
+
+    host: str
+    "Also the name that its certificate must have."
+    port: int = 8446
+    path: str = ""
+    "What stands before `/add-checkpoint`."
+    anchors: Path
+    "PEM file of the certificates that may vouch for the receiver."
+    certificate: Path
+    key: Path
+
+
+class OffboxSection(Struct, frozen=True, kw_only=True):
+    """Where checkpoints go that root on this machine cannot rewrite. Without one a rollback is undetectable."""
+
+    https: CheckpointReceiver | None = None
+    file: Path | None = None
+    "A file of another host, made by its operator, that grows and never shrinks there."
+    topic: str | None = None
+    "Topic of the broker of `north.mqtt`, retained: it is told, and never asked."
+    every_s: float = 10.0
+    "What happened since the last telling is what a rollback can take away unseen."
+    writes_before_answer: bool = False
+    "Whether writes are done at start before every receiver knows this log. Nothing is signed until then."
+
+
+class RetentionSection(Struct, frozen=True, kw_only=True):
+    """How long records are kept. Whole segments go, oldest first; their hashes stay."""
+
+    days: float | None = None
+    "Records younger than this stay."
+    most_bytes: int | None = None
+    "Segments that together are larger than this lose their oldest."
+
+
 class AuditSection(Struct, frozen=True, kw_only=True):
     """The journal."""
 
@@ -228,6 +265,9 @@ class AuditSection(Struct, frozen=True, kw_only=True):
     "The most that denials, findings and failed handshakes may add in a minute, all sources together."
     export: tuple[ExportSection, ...] = ()
     "Where else records go, beside the journal; it stays the only proof."
+    offbox: OffboxSection = field(default_factory=OffboxSection)
+    retention: RetentionSection = field(default_factory=RetentionSection)
+    "Without a figure nothing goes."
 
 
 class HttpsSection(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The receiver of checkpoints: a small HTTPS server for a host that root on the gateway does not rule.
 
-It keeps the largest checkpoint of each log it knows, and a history of them, and takes another one only with
-proof of growth (`audit.witness`). `POST /add-checkpoint` is the form of C2SP tlog-witness, without
+It keeps every checkpoint of each log it knows, the largest last, and takes another one only with proof of
+growth (`audit.witness`). `POST /add-checkpoint` is the form of C2SP tlog-witness, without
 cosignatures; `GET /checkpoint?origin=…` gives what was kept, for an auditor.
 
 Rules that hold here:
@@ -13,55 +13,66 @@ Rules that hold here:
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from aiohttp import web
 
-from gateway.audit.note import VerifierKey
-from gateway.audit.storage import Disk
+from gateway.audit.note import LONGEST, Checkpoint, VerifierKey, newest
+from gateway.audit.storage import Disk, write_all
 from gateway.audit.witness import MOST_BYTES, Answer, add_checkpoint
 from gateway.identity.certificate import Refused
 from gateway.identity.trust import ZoneTrust
 from gateway.model.moment import Now
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 IDLE_S = 30.0
 "How long a connection may do nothing."
+TAIL = 8 * LONGEST
+"Bytes at the end of a file in which the newest note must be."
 
 
 class Kept:
-    """Notes on disk: the newest of each log, and all of them one after the other."""
+    """Every note that was taken, in one file a log, which only grows."""
 
     def __init__(self, folder: Path) -> None:
         self._disk = Disk(folder)
 
-    def newest(self, origin: str) -> bytes | None:
-        """The note that was kept last."""
-        return self._disk.read(f"{_name(origin)}.checkpoint")
+    def newest(self, key: VerifierKey) -> Checkpoint | None:
+        """What was kept last."""
+        last = self._last(key)
+        return last[0] if last is not None else None
 
-    def keep(self, origin: str, note: bytes) -> None:
-        """History first: what is told to be newest is in it."""
-        history = self._disk.open(f"{_name(origin)}.history")
+    def note(self, key: VerifierKey) -> bytes | None:
+        """As it was signed."""
+        last = self._last(key)
+        return last[1] if last is not None else None
+
+    def keep(self, key: VerifierKey, note: bytes) -> None:
+        """Append; durable on return."""
+        file = self._disk.open(_name(key.name))
         try:
-            history.pwrite(note, history.size())
-            history.fdatasync()
-        finally:
-            history.close()
-        newest = f"{_name(origin)}.checkpoint"
-        self._disk.replace(newest, note)
-        file = self._disk.open(newest)
-        try:
+            size = file.size()
+            torn = size > 0 and file.pread(1, size - 1) != b"\n"
+            write_all(file, b"\n" + note if torn else note, size)
             file.fdatasync()
         finally:
             file.close()
         self._disk.sync_folder("")
 
+    def _last(self, key: VerifierKey) -> tuple[Checkpoint, bytes] | None:
+        file = self._disk.open(_name(key.name))
+        try:
+            return newest(file.pread(TAIL, max(0, file.size() - TAIL)), key)
+        finally:
+            file.close()
+
 
 def _name(origin: str) -> str:
     """A file name for an origin: readable where it can be, and never another's."""
-    plain = "".join(c if c.isascii() and c.isalnum() or c in ".-" else "_" for c in origin).lstrip(".")
-    return f"{plain[:80]}-{sha256(origin.encode()).hexdigest()[:12]}"
+    plain = "".join(c if (c.isascii() and c.isalnum()) or c in ".-" else "_" for c in origin).lstrip(".")
+    return f"{plain[:80]}-{sha256(origin.encode()).hexdigest()[:12]}.checkpoints"
 
 
 class Keeping:
@@ -91,7 +102,7 @@ class Keeping:
         await self._runner.cleanup()
 
     @web.middleware
-    async def _admitted(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:
+    async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """TLS has checked the chain; revocation and validity are checked here."""
         tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
         der = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -111,7 +122,7 @@ class Keeping:
 
     async def _get(self, request: web.Request) -> web.Response:
         origin = request.query.get("origin", "")
-        note = self._kept.newest(origin) if origin in self._keys else None
+        note = self._kept.note(self._keys[origin]) if origin in self._keys else None
         if note is None:
             return web.Response(status=404, text="nothing was seen of this log\n")
         return web.Response(body=note, content_type="text/plain", charset="utf-8")

@@ -14,7 +14,7 @@ from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Protocol
 
-from gateway.audit.note import LINES, LONGEST, Checkpoint, VerifierKey, opened
+from gateway.audit.note import LONGEST, Checkpoint, VerifierKey, newest
 from gateway.audit.tree import EMPTY, consistent
 from gateway.model.errors import GatewayError
 
@@ -22,6 +22,8 @@ TIMEOUT_S = 5.0
 "For each of connecting, sending and answering."
 MOST_ANSWER = 4096
 "Bytes of an answer that are read."
+TAIL = 8 * LONGEST
+"Bytes at the end of the file in which the last checkpoint must be."
 MOST_TRIES = 3
 "Requests of one offer: the first says what the receiver has, the second proves growth from there."
 
@@ -97,7 +99,13 @@ class HttpsReceiver:
             finally:
                 connection.close()
         except (OSError, HTTPException, GatewayError) as error:
-            raise Unanswered(f"{self.name}: {error or type(error).__name__}") from error
+            raise Unanswered(f"{self.name}: {str(error) or type(error).__name__}") from error
+
+
+def _ended(fd: int) -> bool:
+    """Whether the file ends with a line: half a note stays there from when its disk was full."""
+    size = os.fstat(fd).st_size
+    return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
 
 
 class FileReceiver:
@@ -124,7 +132,7 @@ class FileReceiver:
                 before = self._last(fd)
                 self._compare(before, checkpoint, prove)
                 if checkpoint.size > before.size:
-                    os.write(fd, note)
+                    os.write(fd, note if _ended(fd) else b"\n" + note)
                     os.fsync(fd)
             finally:
                 os.close(fd)
@@ -146,17 +154,10 @@ class FileReceiver:
 
     def _last(self, fd: int) -> Checkpoint:
         """The last whole note in it that this log's key signed."""
-        end = os.fstat(fd).st_size
-        data = os.pread(fd, 4 * LONGEST, max(0, end - 4 * LONGEST))
+        data = os.pread(fd, TAIL, max(0, os.fstat(fd).st_size - TAIL))
         if not data.strip():
             return Checkpoint(self._key.name, 0, EMPTY)
-        lines = data.splitlines(keepends=True)
-        ends = [
-            at for at, line in enumerate(lines) if line.startswith("— ".encode()) and line.endswith(b"\n")
-        ]
-        for at in reversed(ends):
-            try:
-                return opened(b"".join(lines[max(0, at - LINES + 1) : at + 1]), self._key)
-            except ValueError:
-                continue  # Half of one, from when a disk was full.
-        raise Unanswered(f"{self._path} ends in something that is no checkpoint of this log")
+        last = newest(data, self._key)
+        if last is None:
+            raise Unanswered(f"{self._path} ends in something that is no checkpoint of this log")
+        return last[0]

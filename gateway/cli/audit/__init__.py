@@ -5,6 +5,7 @@
     audit show ID           one record as a sentence, why, and what belongs to it
     audit verify            proof that nothing signed was changed
     audit prove ID          a file that shows to others that one record is in the log
+    audit receive           keeps checkpoints of gateways, on another host
 
 Each works on the folder of a running gateway, and on a copy of it elsewhere. Exit 0: yes. 1: no (nothing
 found, or the journal cannot be read to its end, so that it is not all). 2: the call is wrong.
@@ -19,6 +20,7 @@ COMMANDS = (
     "show",
     "verify",
     "prove",
+    "receive",
 )
 "Modules of this package, each with `add(below)`."
 

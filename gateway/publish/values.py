@@ -58,11 +58,14 @@ class Subscription:
 class Write:
     """What the gateway lets somebody write to a tag: until a poll says otherwise, that is its value."""
 
-    __slots__ = ("mono_ns", "q", "under_way")
+    __slots__ = ("asked", "mono_ns", "q", "under_way")
 
     def __init__(self) -> None:
         self.q: int | None = None
-        self.mono_ns = 0
+        self.mono_ns = -1
+        "When; before everything while nothing was let through."
+        self.asked = 0
+        "Writes that wait to be decided: while there are any, nobody knows from where a step would be."
         self.under_way = 0
         "Writes decided and not yet settled: while there are any, a poll may be from before them."
 
@@ -143,17 +146,31 @@ class Values:
         """Last value known of a tag in its resolution, and when it was acquired (monotonic ns).
 
         A write that we let through counts as soon as it is decided: otherwise a step could be measured
-        against a value that is no more, and two quick steps pass where one of their sum would not.
+        against a value that is no more, and two quick steps pass where one of their sum would not. One that
+        is not decided yet counts as nothing known: neither its value nor the one before is a measure.
         """
         sample, write = self._samples.get(tag), self._writes.get(tag)
+        if write is not None and write.asked:
+            return None
         if write is not None and (write.under_way or sample is None or write.mono_ns >= sample.mono_ns):
             return None if write.q is None else (write.q, write.mono_ns)
         if sample is None or sample.value is None:
             return None
         return points.quanta(self.tags[tag], sample.value), sample.mono_ns
 
-    def writing(self, tag: str, q: int, mono_ns: int) -> None:
-        """A write of this value is on its way."""
+    def asked(self, tag: str) -> None:
+        """A write of it waits to be decided."""
+        if tag in self.tags:
+            self._writes.setdefault(tag, Write()).asked += 1
+
+    def decided(self, tag: str) -> None:
+        """It waits no more."""
+        write = self._writes.get(tag)
+        if write is not None:
+            write.asked = max(0, write.asked - 1)
+
+    def writing(self, tag: str, q: int | None, mono_ns: int) -> None:
+        """A write of this value is on its way; null where nobody knows what it will be."""
         if tag in self.tags:
             write = self._writes.setdefault(tag, Write())
             write.q, write.mono_ns = q, mono_ns

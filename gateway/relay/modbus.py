@@ -16,10 +16,10 @@ from gateway.guard.passage import Door, enter, finish, intent
 from gateway.guard.ports import Answer, Plant
 from gateway.guard.verdict import Forward, Pending, Refuse, Sever, Verdict
 from gateway.model.asset import Asset, Upstream
-from gateway.model.decision import Denied, Origin, Reason, Why
+from gateway.model.decision import Allowed, Denied, Origin, Reason, Why
 from gateway.model.identity import Authentication, Caller, RoleState
 from gateway.model.moment import Now
-from gateway.model.operation import MUTATING, Action, ModbusTarget, Operation
+from gateway.model.operation import MUTATING, Action, ModbusTarget, Operation, Point
 from gateway.model.operation import Protocol as Via
 from gateway.model.record import RecordKind
 from gateway.relay.link import Links, PlantLink, SharedReads
@@ -51,8 +51,14 @@ class Route:
 class TagMemory(LastValues, Protocol):
     """What is known of tags, and told of writes (`publish.values.Values`)."""
 
-    def writing(self, tag: str, q: int, mono_ns: int) -> None:
-        """A write of this value was decided, and is on its way."""
+    def asked(self, tag: str) -> None:
+        """Somebody wants to write it, and it is not decided: it may be another value in a moment."""
+
+    def decided(self, tag: str) -> None:
+        """Whether they may is known now."""
+
+    def writing(self, tag: str, q: int | None, mono_ns: int) -> None:
+        """A write of this value was let through; null where nobody knows what it will be."""
 
     def written(self, tag: str, done: bool, mono_ns: int) -> None:
         """It is over; `done` where the device said so."""
@@ -96,7 +102,7 @@ class ModbusDoor:
 class Exchange:
     """One request of one client on its way through the plant: the sink that turns the answer home."""
 
-    __slots__ = ("client", "fc", "owed", "route", "tid", "unit", "writes")
+    __slots__ = ("asked", "client", "fc", "owed", "route", "tid", "unit", "writes")
 
     def __init__(self, client: "ModbusClient", route: Route, tid: int, unit: int, fc: int) -> None:
         self.client = client
@@ -104,6 +110,8 @@ class Exchange:
         self.tid = tid
         self.unit = unit
         self.fc = fc
+        self.asked: list[str] = []
+        "Tags whose value this request would change, while that is not decided."
         self.writes: list[str] = []
         "Tags whose value this request changes."
         self.owed: Owed | None = None
@@ -234,21 +242,37 @@ class ModbusClient(asyncio.Protocol):
             self.suspect.refused(frame.pdu[0], why, route.place, now)
 
     def _expect(self, pending: Pending, exchange: Exchange, now: Now) -> None:
-        """What is about to be written counts as the tags' value for whoever is decided next."""
+        """What is about to be written counts as the tags' value for whoever is decided next.
+
+        Only what nothing can refuse any more but the journal: a value that OPA, people or an obligation may
+        yet deny would be a measure for steps that anybody can set. Until that is known there is none.
+        """
         if any(isinstance(decision, Denied) for decision in pending.decisions):
             return
-        for operation in pending.operations:
-            if operation.action in MUTATING:
-                for point in operation.points:
-                    if point.q is not None:
-                        self.memory.writing(point.tag, point.q, now.mono_ns)
-                        exchange.writes.append(point.tag)
+        if all(isinstance(each, Allowed) and not each.obligations for each in pending.decisions):
+            self._writing(pending.operations, exchange, now)
+            return
+        for point in _written(pending.operations):
+            self.memory.asked(point.tag)
+            exchange.asked.append(point.tag)
+
+    def _writing(self, operations: tuple[Operation, ...], exchange: Exchange, now: Now) -> None:
+        for point in _written(operations):
+            self.memory.writing(point.tag, point.q, now.mono_ns)
+            exchange.writes.append(point.tag)
 
     async def _finish(self, pending: Pending, exchange: Exchange, now: Now) -> None:
-        verdict = await finish(pending, self._shared.door, now)
-        if isinstance(verdict, Forward) and (durable := intent(verdict.permit)) is not None:
-            writes = to_read_back(verdict.permit.operations, verdict.permit.decisions)
-            exchange.owed = Owed(durable, writes) if writes else None
+        try:
+            verdict = await finish(pending, self._shared.door, now)
+        finally:
+            for tag in exchange.asked:
+                self.memory.decided(tag)
+        if isinstance(verdict, Forward):
+            if not exchange.writes:
+                self._writing(pending.operations, exchange, now)
+            if (durable := intent(verdict.permit)) is not None:
+                writes = to_read_back(verdict.permit.operations, verdict.permit.decisions)
+                exchange.owed = Owed(durable, writes) if writes else None
         self._carry_out(verdict, exchange, self._shared.clock())
 
     def _carry_out(self, verdict: Verdict, exchange: Exchange, now: Now) -> None:
@@ -304,3 +328,8 @@ class ModbusClient(asyncio.Protocol):
         self._shared.door.journal.event(RecordKind.FINDING, note, now, caller=self._caller)
         if self._transport is not None:
             self._transport.close()
+
+
+def _written(operations: tuple[Operation, ...]) -> list[Point]:
+    """The tags that a frame changes, if it goes through."""
+    return [point for each in operations if each.action in MUTATING for point in each.points]

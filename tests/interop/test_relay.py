@@ -35,7 +35,13 @@ class Unknown:
     def last(self, tag: str) -> None:
         return None
 
-    def writing(self, tag: str, q: int, mono_ns: int) -> None:
+    def asked(self, tag: str) -> None:
+        """Nothing is remembered."""
+
+    def decided(self, tag: str) -> None:
+        """Nothing is remembered."""
+
+    def writing(self, tag: str, q: int | None, mono_ns: int) -> None:
         """Nothing is remembered."""
 
     def written(self, tag: str, done: bool, mono_ns: int) -> None:

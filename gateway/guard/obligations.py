@@ -3,7 +3,7 @@
 | obligation          | carried out how                                                              |
 |---------------------|------------------------------------------------------------------------------|
 | audit               | nothing is left to do: every decision is recorded                            |
-| rate(n, per_s)      | a token bucket per subject, asset and grant                                  |
+| rate(n, per_s)      | a token bucket per subject, asset, grants and rate                           |
 | expire(within_ms)   | the permit dies that long after the decision                                 |
 | expire(at_ns)       | … or at that time, which needs a trusted clock                               |
 | approval(by, …)     | denied, and a request waits for people; core leaves it out once they agreed  |
@@ -90,7 +90,9 @@ def _rate(duty: Duty) -> Carried:
     n, per_s = duty.number("n"), duty.number("per_s")
     if n is None or per_s is None:
         return MALFORMED
-    key = (duty.caller.identity.subject, duty.operation.asset or "", *duty.allowed.grants)
+    # Each rate has a bucket of its own: in one for two, the faster would fill it for the slower.
+    rate = f"{n!r} in {per_s!r}"
+    key = (duty.caller.identity.subject, duty.operation.asset or "", rate, *duty.allowed.grants)
     if duty.rates.take(key, n, per_s, duty.now.mono_ns):
         return None
     return Unmet("obligation.rate", f"at most {n:g} in {per_s:g} seconds; wait, or ask for less")
@@ -98,9 +100,9 @@ def _rate(duty: Duty) -> Carried:
 
 def _expire(duty: Duty) -> Carried:
     within, at = duty.number("within_ms"), duty.number("at_ns")
-    if within is not None:
+    if within is not None and at is None:
         return duty.now.mono_ns + int(within * 1_000_000)
-    if at is None:
+    if at is None or within is not None:
         return MALFORMED
     left = int(at) - duty.now.wall_ns
     if left <= 0 or not duty.now.trusted:

@@ -269,6 +269,15 @@ def test_the_earliest_expiry_counts(stage: Stage) -> None:
     assert verdict.permit.expires_mono_ns == stage.now.ns + 300_000_000
 
 
+def test_each_of_two_rates_is_kept(stage: Stage) -> None:
+    stage.grant(Action.READ, obligation("rate", n=2, per_s=1), obligation("rate", n=10, per_s=60))
+    passed = 0
+    for _ in range(60):
+        passed += isinstance(send(stage, Bytes(b"frame"), READ), Forward)
+        stage.now.advance(1)
+    assert passed == 19, "the ten of the slower rate, and what fills up again within a minute"
+
+
 # of another form --------------------------------------------------------------------------------------
 
 MALFORMED = [
@@ -285,6 +294,7 @@ MALFORMED = [
     ("round", {"step": -5}),
     ("rate", {"n": 1}),
     ("expire", {}),
+    ("expire", {"within_ms": 900, "at_ns": 1}),
     ("approval", {}),
     ("approval", {"by": ""}),
     ("approval", {"by": 7}),

@@ -217,11 +217,11 @@ class Activation:
 
     def _prepare(self, offered: Offered) -> None:
         """On the disk, before it counts: its copy, its archive, and the serials that count without it."""
-        self.policies.keep(offered.found.bundle)
-        try:
+        try:  # before the copy: where nothing is noted yet, the highest serial among the copies counts
             self.parts.deciding.admission.serials.settle()
         except (OSError, PolicyError) as error:
             raise Impossible("not_kept", 503, f"the serial cannot be noted: {error}") from None
+        self.policies.keep(offered.found.bundle)
         if offered.confirm_within_s is None:
             self._keep(offered.found)
 

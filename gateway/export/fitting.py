@@ -1,13 +1,9 @@
-"""What of an event goes out: nothing that looks like a secret, and no more bytes than a receiver takes.
-
-Records hold no secrets (docs/reference/record.md), but a note may carry a text from elsewhere: an error of a
-library, a name that somebody chose. So what looks like key material or a token is blotted out at this border.
+"""An event as bytes: no more of them than a receiver takes.
 
 An event that is too long loses its details in the order of LESS, and says so (`metadata.is_truncated` and
 `untruncated_size`); what remains is still whole JSON of the same class, with the same id.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,35 +13,10 @@ from msgspec import Struct
 from gateway.export.classes import LOG_ACTIVITY, OTHER, Shape, numbers
 from gateway.export.ocsf import Event
 
-HIDDEN = "(hidden)"
-SECRET_NAMES = re.compile(
-    r"(^|_)(password|passwd|passphrase|secret|private_key|bearer|cookie)(_|$)", re.IGNORECASE
-)
-"Members whose value is never told."
-SECRET_TEXT = re.compile(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
-    r"|\b(?:Bearer|Basic) +[A-Za-z0-9+/=._-]{8,}",
-    re.DOTALL,
-)
-"Private keys in PEM, JSON Web Tokens, credentials of HTTP."
 MOST_MESSAGE = 200
 "Characters of the sentence of an event that had to be cut."
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-def clean(value: Any) -> Any:
-    """The same without what looks like a secret."""
-    match value:
-        case dict():
-            return {n: HIDDEN if SECRET_NAMES.search(str(n)) else clean(v) for n, v in value.items()}
-        case list() | tuple():
-            return [clean(each) for each in value]
-        case str():
-            return SECRET_TEXT.sub(HIDDEN, value)
-        case _:
-            return value
 
 
 def _without(*path: str) -> Callable[[dict[str, Any]], None]:
@@ -96,12 +67,12 @@ class Fitted(Struct, frozen=True):
 
 
 def fit(event: Event, most_bytes: int | None = None) -> Fitted:
-    """The event as JSON of at most so many bytes, cleaned."""
-    body = clean(event.body)
-    data = _encode(body)
+    """The event as JSON of at most so many bytes."""
+    data = _encode(event.body)
     size = len(data)
     if most_bytes is None or size <= most_bytes:
         return Fitted(data, size)
+    body = msgspec.json.decode(data)
     body["metadata"] |= {"is_truncated": True, "untruncated_size": size}
     for less in LESS:
         less(body)

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gateway import __version__
 from gateway.audit import tell
 from gateway.audit.tree import leaf
-from gateway.export import objects
+from gateway.export import hiding, objects
 from gateway.export.classes import (
     API_ACTIVITY,
     AUTHENTICATION,
@@ -55,7 +55,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
 def event(index: int, data: bytes, origin: str) -> Event:
     """The event of a record as it was stored."""
-    record: Told = msgspec.json.decode(data, type=dict[str, Any])
+    record: Told = hiding.clean(msgspec.json.decode(data, type=dict[str, Any]))
     found = shape(record)
     uid, proof = f"{origin}#{index}", leaf(data).hex()
     body = {

@@ -10,10 +10,10 @@ proved to lose data on Linux.
 import queue
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from gateway.audit.carry import Carrier
-from gateway.audit.log import Log
 from gateway.model.errors import JournalError
 
 MOST_AT_ONCE = 4096
@@ -37,12 +37,25 @@ class Batch:
         "Index of the first record, once durable."
 
 
+class Store(Protocol):
+    """What it writes to: `log.Log`, and what that is measured beside. Any OSError is for good."""
+
+    def append(self, records: Sequence[bytes]) -> int:
+        """Index of the first; on return they are on stable storage."""
+
+    def prepare(self) -> None:
+        """Make ready for the next append, now that nobody waits."""
+
+    def checkpoint(self) -> None:
+        """Sign what there is."""
+
+
 class Committer:
     """Owns the log and the side file while it runs."""
 
     def __init__(
         self,
-        log: Log,
+        log: Store,
         carrier: Carrier,
         loop: AbstractEventLoop,
         landed: Callable[[list[Batch], str | None], None],

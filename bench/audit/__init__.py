@@ -1,0 +1,1 @@
+"""What a durable record costs, beside SQLite behind the same committer in the same run."""

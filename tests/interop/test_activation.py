@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import pack
@@ -232,3 +233,50 @@ def test_who_owns_no_policy_activates_none_and_what_is_no_bundle_is_refused(plan
     plant.does("policy", "activate", new, code=1)
     assert plant.policy["revision"] == before
     assert len(plant.events("refused")) == 2
+
+
+@pytest.mark.needs("openssl")
+def test_a_signed_gateway_takes_signed_ones_only_and_its_own_archive_may_grow_old(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """What stands in the place of an archive has a higher serial than it: that is no rolled back source."""
+    plant = Plant(tmp_path, free_port(), "bundle: dmz.tar.gz, signing: {keys: [release.pem], scope: plant}")
+    key = tmp_path / "release.key"
+    for words in (
+        f"genpkey -algorithm ed25519 -out {key}",
+        f"pkey -in {key} -pubout -out {tmp_path}/release.pem",
+    ):
+        subprocess.run(["openssl", *words.split()], capture_output=True, check=True)
+    key.chmod(0o600)
+    signed = ("--signing-key", str(key), "--scope", "plant")
+    with contextlib.redirect_stdout(io.StringIO()):
+        words = [
+            "policy",
+            "build",
+            str(plant.site.policies),
+            "-o",
+            str(tmp_path / "dmz.tar.gz"),
+            "--serial",
+            "5",
+        ]
+        assert cli.main([*words, *signed]) == 0
+    with plant.site:
+        plant.site.run()
+        source = plant.policy["revision"]
+        plant.does("policy", "activate", plant.bundle(NO_WRITES), code=1)
+        assert "is not signed" in plant.said
+        done_now = plant.does(
+            "policy", "activate", plant.bundle(NO_WRITES), *signed, "--confirm-within", "1m"
+        )
+        assert done_now["signed_by"] == "release"
+        plant.does("policy", "confirm")
+        for _ in range(2):
+            assert plant.policy["revision"] == done_now["revision"]
+            assert plant.site.status()["refused"] == {}
+            plant.site.end()
+            plant.site.run()
+        plant.does("policy", "rollback", code=2)
+        back = plant.does("policy", "rollback", *signed)
+        assert (back["rolls_back"], back["serial"]) == (True, done_now["serial"] + 1)
+        assert plant.hmi().write(12, 7) == WRITTEN
+        assert back["instead_of"] == source

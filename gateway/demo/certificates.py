@@ -23,9 +23,11 @@ CAST = (
     Request(profile="modbus-client", zone="plant", name="hmi-1", role="operator"),
     Request(profile="modbus-client", zone="plant", name="view-1", role="viewer"),
     Request(profile="modbus-client", zone="plant", name="bare-1"),
-    # People: who owns policy, and who leads the shift.
+    Request(profile="modbus-client", zone="plant", name="vendor-1", role="vendor"),
+    # People: who owns policy, who leads the shift, and who is on call.
     Request(profile="person", zone="plant", name="pat"),
     Request(profile="person", zone="plant", name="lea"),
+    Request(profile="person", zone="plant", name="sam", role="on-call"),
     # IT.
     Request(profile="it-client", zone="it", name="historian-1"),
     Request(profile="it-server", zone="it", name="broker", ips=LOOPBACK, dns=("localhost",)),

@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command line above."""
     parser = argparse.ArgumentParser(prog="gateway.demo.client", description="A pymodbus TLS client.")
     parser.add_argument("--demo", type=Path, required=True, help="folder of the running demo")
-    parser.add_argument("--as", dest="who", default="hmi-1", help="hmi-1, view-1 or bare-1")
+    parser.add_argument("--as", dest="who", default="hmi-1", help="hmi-1, view-1, bare-1, vendor-1 or sam")
     parser.add_argument("--unit", type=_up_to(255), default=1)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, last in (("read", "count"), ("write", "values")):

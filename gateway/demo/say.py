@@ -26,6 +26,50 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "Ask what would have to change, who may write, and what would be otherwise under another policy",
+        (
+            "client write holding 0 930",
+            "gw audit search --data $D/data --decision deny --limit 1 --json   # the id of the record",
+            "gw policy explain ID -c $D/gateway.yaml",
+            "gw policy explain --who-may write --asset plc-1 --bundle $D/policies",
+            "cp -r $D/policies $D/new && sed -i 's/max: 900/max: 940/' $D/new/data/grants.yaml",
+            "gw policy replay --bundle $D/new -c $D/gateway.yaml",
+            "gw policy learn --bundle $D/new -c $D/gateway.yaml -o $D/learned",
+        ),
+    ),
+    (
+        "A write that needs a second person: lea opens the vendor's window, and agrees to it, once",
+        (
+            "person lea windows open vendor-access --minutes 30",
+            "client --as vendor-1 write holding 12 7",
+            "person lea approvals list",
+            "person lea approvals grant ID   # then write the same again, twice",
+        ),
+    ),
+    (
+        "Break the glass: sam is on call, and moves the valve at once; everybody sees it",
+        (
+            "person sam break-glass --minutes 10 --reason 'the tank runs over'",
+            "client --as sam write coil 1 1",
+            "person sam break-glass end",
+        ),
+    ),
+    (
+        "Only observe a listener: what is denied passes and is told; then enforce. The plant's mode",
+        (
+            "person pat mode listener modbus-north observe",
+            "person pat mode listener modbus-north enforce",
+            "person lea mode plant maintenance; person lea mode show",
+        ),
+    ),
+    (
+        "Roll out policy, on trial: it goes back by itself unless confirmed",
+        (
+            "person pat policy activate $D/new --confirm-within 5m",
+            "person pat policy confirm; person pat policy rollback --list",
+        ),
+    ),
+    (
         "Come without a certificate (fatal alert), and without a role (exception 01)",
         (
             "openssl s_client -connect 127.0.0.1:{modbus} -ign_eof </dev/null 2>&1 | grep -i alert",
@@ -65,12 +109,15 @@ def what_to_try(world: World) -> str:
     python = shlex.quote(world.facts()["python"])
     root = shlex.quote(str(Path(__file__).resolve().parent.parent.parent))
     me = "$D/pki/it/issued/historian-1"
+    pair = "--cert $D/pki/plant/issued/$who.pem --key $D/pki/plant/issued/$who.key"
+    admin = f"--gateway https://localhost:{world.ports['admin']} --ca $D/pki/root/ca.pem {pair}"
     lines = [
         "The gateway is up. In another terminal, paste this first, then what you like:",
         "",
         f"    D={shlex.quote(str(world.folder))}",
         f'    gw() {{ PYTHONPATH={root} {python} -m gateway "$@"; }}',
         f'    client() {{ PYTHONPATH={root} {python} -m gateway.demo.client --demo "$D" "$@"; }}',
+        f'    person() {{ local who=$1; shift; gw "$@" {admin}; }}',
         f'    it() {{ curl -sS --cacert $D/pki/root/ca.pem --cert {me}.pem --key {me}.key "$@"; echo; }}',
     ]
     for title, commands in SECTIONS:

@@ -18,6 +18,7 @@ from gateway.demo.north_steps import (
     values_over_https,
     values_over_mqtt,
 )
+from gateway.demo.people_steps import explained_change, observed, two_people
 from gateway.demo.step import NotHeld, Skipped, Step
 from gateway.demo.trust_steps import flipped_byte, journal_verifies, revoked
 from gateway.demo.world import DemoError, World
@@ -27,6 +28,9 @@ STEPS = (
     Step("forbidden-write", "a write that no grant covers is refused", forbidden_write),
     Step("explained", "the refusal is explained to the gateway's operator", explained),
     Step("allowed-write", "a write that a grant covers arrives once", allowed_write),
+    Step("explained-change", "what would have to change is said as well", explained_change),
+    Step("two-people", "a write that needs a second person's word", two_people),
+    Step("observed", "a listener that is only observed, then enforced", observed),
     Step("no-certificate", "no certificate: a fatal TLS alert", no_certificate),
     Step("no-role", "no role: exception 01 for everything", no_role),
     Step("hidden-write", "a write hidden in a read goes nowhere", hidden_write),

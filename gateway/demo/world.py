@@ -48,7 +48,9 @@ CLIENTS = {
     "bare-1": "plant",
     "historian-1": "it",
     "pat": "plant",
+    "vendor-1": "plant",
     "lea": "plant",
+    "sam": "plant",
 }
 "Who plays a part -> the zone that certified it."
 
@@ -116,6 +118,15 @@ class World:
         """Chain and key of somebody of the cast."""
         issued = self.pki / CLIENTS[name] / "issued"
         return issued / f"{name}.pem", issued / f"{name}.key"
+
+    def person(self, name: str) -> list[str]:
+        """Options with which a command acts on the gateway as that person."""
+        certificate, key = self.certificate(name)
+        address = f"https://localhost:{self.ports['admin']}"
+        return [
+            *("--gateway", address, "--ca", str(self.ca)),
+            *("--cert", str(certificate), "--key", str(key)),
+        ]
 
     def seen(self, device: str) -> list[bytes]:
         """Every packet that a device received since the start, other than single plain reads."""

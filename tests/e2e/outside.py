@@ -109,6 +109,21 @@ def adu(tid: int, pdu: bytes) -> bytes:
     return struct.pack(">HHHB", tid, 0, len(pdu) + 1, 1) + pdu
 
 
+def acts(name: str, *words: str) -> bytes:
+    """What a person does, under their own certificate; what it says."""
+    to = ["--gateway", f"https://localhost:{PORTS['admin']}", "--ca", CA]
+    done = gateway(*words, *to, *shown(name, "--cert", "--key"))
+    hold(done.returncode == 0, f"{name}: {' '.join(words)}: {done}")
+    return done.stdout
+
+
+def newest(*conditions: str) -> Any:
+    """The newest record that fits."""
+    done = gateway("audit", "search", "--data", DEMO["data"], "--json", "--limit", "1", *conditions)
+    hold(done.returncode == 0, f"found: {done}")
+    return json.loads(done.stdout.splitlines()[-1])["record"]
+
+
 # the steps, in this order --------------------------------------------------------------------------------
 
 
@@ -143,6 +158,63 @@ def allowed_write() -> None:
     hold(client.read_holding_registers(0, count=1, device_id=1).registers == [new], "it is read back")
     arrived = [packet[14:] for packet in received()[seen:]]
     hold(arrived == [f"060000{new:04x}"], f"the PLC received it once: {arrived}")
+
+
+def explained_change() -> None:
+    answer = modbus("hmi-1").write_register(0, 930, device_id=1)
+    hold(answer.isError() and answer.exception_code == 1, f"exception 01: {answer}")
+    record = newest("--kind", "denial", "--who", "hmi-1")["id"]
+    told = gateway("policy", "explain", record, "-c", DEMO["config"]).stdout
+    hold(b"would allow: raise max of plc-1.level_sp" in told, f"the smallest change is said: {told!r}")
+
+
+def two_people() -> None:
+    acts("lea", "windows", "open", "vendor-access", "--minutes", "5")
+    vendor, seen = modbus("vendor-1"), len(received())
+
+    def tune() -> int:
+        answer = vendor.write_register(13, 4242, device_id=1)
+        return answer.exception_code if answer.isError() else 0
+
+    hold(tune() == 1, "nobody has agreed yet")
+    (waiting,) = json.loads(acts("lea", "approvals", "list", "--json"))["approvals"]
+    acts("lea", "approvals", "grant", waiting["request"][-6:])
+    hold((tune(), tune()) == (0, 1), "an approval is used once")
+    hold(in_the_plc(13) == [4242] and len(received()) == seen + 1, "the PLC received it once")
+    by = newest("--kind", "intent", "--who", "vendor-1")["why"]["approval"]["by"]
+    hold([each.rpartition("/")[2] for each in by] == ["lea"], f"who agreed is in the record: {by}")
+
+
+def glass_broken() -> None:
+    sam = modbus("sam")
+
+    def opens() -> int:
+        answer = sam.write_coil(1, True, device_id=1)
+        return answer.exception_code if answer.isError() else 0
+
+    hold(opens() == 1, "nothing is broken yet")
+    acts("sam", "break-glass", "--minutes", "5", "--reason", "the tank runs over")
+    hold(opens() == 0, "who has broken the glass has the grant that is kept for it")
+    acts("sam", "break-glass", "end")
+    hold(opens() == 1, "it has an end")
+
+
+def observed() -> None:
+    client = modbus("hmi-1")
+
+    def code(value: int) -> int:
+        answer = client.write_register(0, value, device_id=1)
+        return answer.exception_code if answer.isError() else 0
+
+    acts("pat", "mode", "listener", "modbus-north", "observe")
+    try:
+        hold(code(930) == 0, "what is denied passes")
+        said = newest("--kind", "intent", "--who", "hmi-1")["why"]["decision"]
+        hold(said == "would_deny", f"and is told: {said}")
+        hold(code(960) == 1, "a guardrail holds all the same")
+    finally:
+        acts("pat", "mode", "listener", "modbus-north", "enforce")
+    hold((code(930), code(700)) == (1, 0), "enforced again")
 
 
 def no_certificate() -> None:
@@ -268,6 +340,10 @@ STEPS: tuple[Callable[[], None], ...] = (
     forbidden_write,
     explained,
     allowed_write,
+    explained_change,
+    two_people,
+    glass_broken,
+    observed,
     no_certificate,
     no_role,
     hidden_write,

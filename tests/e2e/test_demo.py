@@ -90,7 +90,7 @@ def test_every_step_of_the_tour_holds(tmp_path: Path) -> None:
     )
     steps = [json.loads(line) for line in done.stdout.splitlines()]
     assert [step for step in steps if step["outcome"] != "ok"] == [], done.stderr
-    assert len(steps) == 15
+    assert len(steps) == 18
     assert done.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +98,7 @@ def test_every_step_of_the_tour_holds(tmp_path: Path) -> None:
 def test_a_script_from_outside_agrees(demo: Demo) -> None:
     done = outside(demo)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "14 steps held" in done.stdout
+    assert "18 steps held" in done.stdout
 
 
 def test_it_fails_where_policy_allows_all(demo: Demo) -> None:

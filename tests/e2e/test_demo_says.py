@@ -83,6 +83,40 @@ def as_the_guide_says(demo: Demo) -> None:
     assert refused == "413"
 
 
+def as_people_do(shell: Shell) -> None:
+    """The printed commands of people and of who writes policy, in their order, with the ids that came."""
+
+    def paste(begins: str, code: int, says: str = "", **ids: str) -> str:
+        line = next(line for line in shell.lines if line.startswith(begins))
+        for placeholder, known in ids.items():
+            line = line.replace(placeholder, known)
+        done, said = shell.type(line)
+        assert (done, says in said) == (code, True), f"{line}: {said}"
+        return said
+
+    paste("client write holding 0 930", 1)
+    record = json.loads(paste("gw audit search --data $D/data --decision deny --limit 1", 0))["record"]
+    paste("gw policy explain ID", 0, "DENIED", ID=record["id"])
+    paste("gw policy explain --who-may", 0, "operator-level-setpoint")
+    paste("cp -r $D/policies $D/new", 0)
+    paste("gw policy replay", 0, "1 would be allowed that were denied")
+    paste("gw policy learn", 0, "nothing is in force")
+    paste("person lea windows open", 0, "vendor-access is open until")
+    paste("client --as vendor-1", 1)
+    listed = paste("person lea approvals list", 0, "pending")
+    paste("person lea approvals grant", 0, "granted, once", ID=listed.split()[0])
+    paste("client --as vendor-1", 0, "written")
+    paste("client --as vendor-1", 1)
+    paste("person sam break-glass --minutes", 0)
+    paste("client --as sam", 0, "written")
+    paste("person sam break-glass end", 0)
+    paste("person pat mode listener modbus-north observe", 0, "observe")
+    paste("person pat mode listener modbus-north enforce", 0, "enforce")
+    paste("person lea mode plant maintenance", 0, "plant mode maintenance")
+    paste("person pat policy activate", 0, "ON TRIAL")
+    paste("person pat policy confirm", 0, "is confirmed")
+
+
 @pytest.mark.needs("mosquitto", "curl", "openssl")
 def test_what_it_prints_works_in_any_folder(
     demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -105,6 +139,7 @@ def test_what_it_prints_works_in_any_folder(
     code, said = shell.type("client read holding 65535 10")
     assert (code, said) == (1, "exception 02: illegal data address\n")
     as_the_guide_says(demo)
+    as_people_do(shell)
     for typed, told in WRONG.items():
         with pytest.raises(SystemExit) as end:
             client.main(["--demo", str(demo.folder), *typed.split()])

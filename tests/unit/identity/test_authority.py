@@ -126,7 +126,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "profile": (("--profile", "king", "--zone", "it", "--name", "x"), "no profile 'king'; there are"),
     "no-hosts": (("--profile", "gateway-server", "--zone", "it", "--name", "x"), "needs --dns or --ip"),
     "hosts": (("--profile", "person", "--zone", "it", "--name", "x", "--dns", "a.b"), "has no host names"),
-    "role": (("--profile", "person", "--zone", "it", "--name", "x", "--role", "a"), "has no role"),
+    "role": (("--profile", "it-client", "--zone", "it", "--name", "x", "--role", "a"), "has no role"),
     "odd-role": ((*HMI[:-1], "a,b"), "cannot be a role"),
     "empty-role": ((*HMI[:-1], ""), "cannot be a role"),
     "long-role": ((*HMI[:-1], "r" * 65), "cannot be a role"),

@@ -1,8 +1,8 @@
 """What the index keeps of a record: its shape, and what is its own.
 
-A *shape* is everything about a record that many records share: who, from where, what, on which asset and tags,
-decided how, by which rules. A million records have some thousand shapes, so that a question about them is
-answered over the shapes first, and their counts are known before one record is looked at.
+A *shape* is everything about a record that many records share: who, from where, what, on which asset and
+tags, decided how, by which rules. A million records have some thousand shapes, so that a question about them
+is answered over the shapes first, and their counts are known before one record is looked at.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.audit import tell
 from gateway.audit.outcome import outcome, words
 
 TURNED_AWAY = ("refused", "cut")
@@ -54,6 +55,7 @@ class _Admin(Struct):
 
 class _Reason(Struct):
     code: str = ""
+    kind: str = ""
     msg: str = ""
 
 
@@ -134,6 +136,8 @@ class Shape(Struct, frozen=True, gc=False):
     decision: str = ""
     revision: str = ""
     origin: str = ""
+    because: str = ""
+    "Code of the reason that decides."
     event: str = ""
     "What a record without operation tells: `start`, `activated`, `expiry`, `accepted` …"
     assets: tuple[str, ...] = ()
@@ -141,7 +145,7 @@ class Shape(Struct, frozen=True, gc=False):
     actions: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
-    "Codes, the deciding one first as recorded."
+    "Codes, as recorded."
     grants: tuple[str, ...] = ()
 
 
@@ -251,6 +255,7 @@ def _window(record: _Record, by: _Who, what: _What, why: _Why) -> Gist:
         why.revision or "",
         "",
         "",
+        "",
         (),
         tuple(sorted(actions)),
         tags,
@@ -292,6 +297,7 @@ def _plain(record: _Record, by: _Who, what: _What, why: _Why) -> Gist:
         "deny" if turned else why.decision or "",
         why.revision or (_text(note, "revision") if record.kind == "policy" else ""),
         why.origin or "",
+        _deciding(reasons, codes),
         _text(note, "event") or _text(note, "result") or _text(note, "what") or _text(note, "of"),
         tuple(dict.fromkeys(each.asset for each in others if each.asset)),
         tuple(dict.fromkeys(each.action for each in others if each.action)),
@@ -324,6 +330,12 @@ def _changes(points: list[_Point]) -> Iterator[Change]:
             yield Change(point.tag, point.value_prev, point.value)
         elif point.q is not None:
             yield Change(point.tag, None if point.q_prev is None else float(point.q_prev), float(point.q))
+
+
+def _deciding(reasons: list[_Reason], codes: list[str]) -> str:
+    if reasons:
+        return min(reasons, key=lambda each: tell.rank(each.kind)).code
+    return codes[0] if codes else ""
 
 
 def _refs(admin: _Admin | None, why: _Why, note: dict[str, Any]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import sqlite3
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from gateway.audit.reader import Segment, Walk, segments
 from gateway.audit.storage import Disk
 from gateway.model.errors import JournalError
 
-VERSION = 3
+VERSION = 4
 MOST_FOUND = 100_000
 "Records one search may give."
 LOCK_WAIT_S = 120.0
@@ -49,15 +50,15 @@ create table record(n integer primary key, id text, wall_ns integer, shape integ
 create index record_id on record(id);
 create table shape(id integer primary key, key blob unique, count integer, times integer, kind text, who text,
   source text, behalf text, fingerprint text, serial text, listener text, asset text, action text,
-  operation text, decision text, revision text, origin text, event text);
+  operation text, decision text, revision text, origin text, because text, event text);
 create table facet(shape integer, field text, value text);
 create index facet_field on facet(field, value, shape); create index facet_shape on facet(shape, field);
 create table doc(id integer primary key, key blob unique, shape integer, count integer);
 create table change(n integer, at integer, tag text, old real, new real, primary key(n, at)) without rowid;
 create table ref(value text, n integer, primary key(value, n)) without rowid;
 create table minute(minute integer primary key, first integer, last integer);
-create table place(n integer, segment integer, offset integer, begun integer, last blob, origin text, size integer,
-  root blob);
+create table place(n integer, segment integer, offset integer, begun integer, last blob, origin text,
+  size integer, root blob);
 """
 _AFTER = """
 create index if not exists record_shape on record(shape, n, wall_ns, times);
@@ -67,6 +68,13 @@ create index if not exists record_odd on record(outcome, n, shape, wall_ns) wher
 create index if not exists change_new on change(new); create index if not exists change_old on change(old);
 """
 "Made when everything is in: sorting once is faster than keeping order a million times."
+_AGED = """
+update shape set count = count - (select count(*) from record r where r.shape = shape.id and r.n < ?);
+update doc set count = count - (select count(*) from record r where r.doc = doc.id and r.n < ?);
+delete from change where n < ?;
+delete from ref where n < ?;
+delete from record where n < ?
+"""
 _FULL_TEXT = "create virtual table said using fts5(text, content='', detail=full, tokenize='unicode61')"
 _TABLES = ("record", "shape", "facet", "doc", "change", "ref", "minute", "place", "said")
 
@@ -178,13 +186,10 @@ class Index:
         first = self._segments[0].first if self._segments else 0
         if self.db.execute("select 1 from record where n < ? limit 1", (first,)).fetchone() is None:
             return
-        self.db.executescript(
-            f"""begin;
-            update shape set count = count - (select count(*) from record where shape = shape.id and n < {first});
-            update doc set count = count - (select count(*) from record where doc = doc.id and n < {first});
-            delete from change where n < {first}; delete from ref where n < {first};
-            delete from record where n < {first}; commit;"""
-        )
+        self.db.execute("begin")
+        for statement in filter(str.strip, _AGED.split(";")):
+            self.db.execute(statement, (first,))
+        self.db.execute("commit")
 
     def _take(self, progress: Progress | None) -> int:
         db, known = self.db, self._segments
@@ -260,6 +265,12 @@ class Index:
         )
         return list(self.stored([n for (n,) in rows]))
 
+    def moment(self, name: str) -> tuple[int, int] | None:
+        """Index and time of the record of that id or index."""
+        condition, value = ("n = ?", int(name)) if name.isdigit() and len(name) < 20 else ("id = ?", name)
+        row = self.db.execute(f"select n, wall_ns from record where {condition}", (value,)).fetchone()  # noqa: S608
+        return (row[0], row[1]) if row is not None else None
+
     def stored(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Those records as the journal has them; one that is no longer there whole is left out, and told."""
         for n in wanted:
@@ -314,8 +325,6 @@ def _remake(db: sqlite3.Connection) -> None:
         if name == "said" or not name.startswith(("said_", "sqlite_")):
             db.execute(f"drop table if exists {name}")
     db.executescript(_SCHEMA)
-    try:
+    with suppress(sqlite3.OperationalError):  # this SQLite has no FTS5: `--text` says so
         db.execute(_FULL_TEXT)
-    except sqlite3.OperationalError:
-        pass  # this SQLite has no FTS5: `--text` says so
     db.execute(f"pragma user_version = {VERSION}")

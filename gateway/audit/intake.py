@@ -24,8 +24,22 @@ MINUTE = 60_000_000_000
 _ID, _SHAPE, _DOC, _PAIR, _OUTCOME, _CAME = 1, 3, 4, 7, 8, 9
 "Places in a row of `record`."
 SINGLE = (
-    "kind who source behalf fingerprint serial listener asset action operation decision revision origin event"
-).split()
+    "kind",
+    "who",
+    "source",
+    "behalf",
+    "fingerprint",
+    "serial",
+    "listener",
+    "asset",
+    "action",
+    "operation",
+    "decision",
+    "revision",
+    "origin",
+    "because",
+    "event",
+)
 LISTED = (
     ("asset", "assets"),
     ("action", "actions"),

@@ -1,5 +1,7 @@
 """What to look for in the index, and the way there.
 
+Every text in a statement here is fixed; whatever a caller gives is bound.
+
 Every condition but time, values and outcome is about shapes, so how many records fit is known at once. Few:
 they are gathered by index. Many: the log is walked backwards, and the page is full soon.
 """
@@ -65,7 +67,10 @@ class Row(Struct, frozen=True, gc=False):
 
 _FACET = "id in (select shape from facet where field = '{}' and {})"
 _CODE = "({0} = ? or substr({0}, 1, length(?) + 1) = ? || '.')"
-_WHO = "(instr(who, ?) or source = ? or instr(behalf, ?) or serial = ? or (length(?) >= 8 and instr(fingerprint, ?) = 1))"
+_WHO = (
+    "(instr(who, ?) or source = ? or instr(behalf, ?) or serial = ?"
+    " or (length(?) >= 8 and instr(fingerprint, ?) = 1))"
+)
 
 
 def shapes(filters: Filters) -> tuple[str, list[Any]]:
@@ -90,7 +95,7 @@ def shapes(filters: Filters) -> tuple[str, list[Any]]:
 
 
 def span(db: sqlite3.Connection, filters: Filters) -> tuple[int, int]:
-    """The first and last index that the times leave: the clock may step, so the record's own time counts too."""
+    """The first and last index that the times leave. The clock may step: a record's own time counts too."""
     low, high = 0, 1 << 62
     if filters.since_ns is not None or filters.until_ns is not None:
         since = (filters.since_ns or 0) // MINUTE
@@ -123,26 +128,22 @@ def find(db: sqlite3.Connection, filters: Filters, limit: int) -> list[Row]:
         conditions.append("r.wall_ns < ?")
         bound.append(filters.until_ns)
     if filters.text is not None:
-        conditions.append(f"r.doc in (select id from doc where {_said(where)})")
+        conditions.append(f"r.doc in (select id from doc where {_said(where)})")  # noqa: S608
         bound += [_words(filters.text), *values]
     elif where:
-        conditions.append(f"r.shape in (select id from shape where {where})")
+        conditions.append(f"r.shape in (select id from shape where {where})")  # noqa: S608
         bound += values
     if filters.outcome is not None:
         known = OUTCOMES[OUTCOMES.index(filters.outcome)]
         conditions.append(f"r.outcome = '{known}'" + ("" if known == "ok" else " and r.outcome <> 'ok'"))
     if _changed(filters):
         text, more = _changes(filters)
-        conditions.append(f"r.n in (select n from change where {text})")
+        conditions.append(f"r.n in (select n from change where {text})")  # noqa: S608
         bound += more
     query = f"select r.n from record r {source} where {' and '.join(conditions)} order by r.n desc limit ?"  # noqa: S608
     found = [n for (n,) in db.execute(query, (*bound, limit))]
-    rows = []
-    for n in found:
-        rows.append(
-            Row(n, *db.execute("select wall_ns, came, times from record where n = ?", (n,)).fetchone())
-        )
-    return rows
+    row = "select n, wall_ns, came, times from record where n = ?"
+    return [Row(*db.execute(row, (n,)).fetchone()) for n in found]
 
 
 def _way(db: sqlite3.Connection, filters: Filters, where: str, values: list[Any]) -> str:
@@ -155,7 +156,7 @@ def _way(db: sqlite3.Connection, filters: Filters, where: str, values: list[Any]
     if filters.text is not None:
         if not db.execute("select 1 from sqlite_master where name = 'said'").fetchone():
             raise JournalError("this SQLite has no full-text search (FTS5): use the other conditions")
-        query = f"select coalesce(sum(count), 0) from doc where {_said(where)}"
+        query = f"select coalesce(sum(count), 0) from doc where {_said(where)}"  # noqa: S608
         fit = db.execute(query, (_words(filters.text), *values)).fetchone()[0]
         return "indexed by record_doc" if fit * FEW < total else "not indexed"
     if where:
@@ -166,11 +167,11 @@ def _way(db: sqlite3.Connection, filters: Filters, where: str, values: list[Any]
 
 def _said(where: str) -> str:
     text = "id in (select rowid from said where said match ?)"
-    return text + (f" and shape in (select id from shape where {where})" if where else "")
+    return text + (f" and shape in (select id from shape where {where})" if where else "")  # noqa: S608
 
 
 def _words(text: str) -> str:
-    """Each word as a phrase of its own, so that nothing in it is taken for an operator; `lev*` is a beginning."""
+    """Each word as a phrase, so that nothing in it is taken for an operator; `lev*` is a beginning."""
     words = []
     for word in text.split():
         begins = word.endswith("*")

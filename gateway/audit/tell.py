@@ -83,11 +83,6 @@ def details(record: Told) -> list[str]:
     return [f"  {name}: {value}" for name, value in _flat("", record) if value not in (None, "", [], {})]
 
 
-def brief(record: Told, came: str | None = None) -> str:
-    """One record in few words, without its time; `came` as for `line`."""
-    return _brief(record, came)
-
-
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         return [

@@ -3,6 +3,9 @@
     audit tail              the newest records, and on with --follow
     audit search            records that fit all conditions
     audit show ID           one record as a sentence, why, and what belongs to it
+    audit timeline          what happened in order, of a subject, on an asset, before a record
+    audit report            who wrote what, broken glass, approvals, refusals, gaps: as HTML and CSV
+    audit index             bring the index up to date, or build it anew
     audit verify            proof that nothing signed was changed
     audit prove ID          a file that shows to others that one record is in the log
     audit receive           keeps checkpoints of gateways, on another host
@@ -18,6 +21,9 @@ COMMANDS = (
     "tail",
     "search",
     "show",
+    "timeline",
+    "report",
+    "index",
     "verify",
     "prove",
     "receive",

@@ -180,7 +180,8 @@ class Month:
         step = DAYS * DAY // self._count
         marks = self._marks()
         while truth.records < self._count - 40:
-            self.wall += random.randrange(2 * step)
+            due = END - DAYS * DAY + step * truth.records
+            self.wall = max(self.wall + random.randrange(step), due)
             mark = marks.pop(truth.records, None) if marks else None
             if mark is not None:
                 mark()

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.admin import activation_routes
 from gateway.app.activation import Activation
 from gateway.app.deciding import Deciding
+from gateway.app.exporting import exporter
 from gateway.app.listening import listeners
 from gateway.app.people import People
 from gateway.app.policies import Policies
@@ -138,6 +139,7 @@ class Parts:
             changed=lambda: self.changed(),
         )
         self.review = review_api(self)
+        self.exporter = exporter(self)
         self.listeners = listeners(self)
 
     # what several parts need -----------------------------------------------------------------

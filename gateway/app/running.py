@@ -22,6 +22,7 @@ from gateway.ops.folder import DataFolder
 from gateway.ops.watch import Watch
 from gateway.policy.service import Service
 from gateway.publish.poll_plan import asset_cost
+from gateway.relay.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Gateway:
             await listener.start()
         if parts.settings.collector.enabled:
             parts.tasks.start(self._again("polling", parts.collector.run), "collector")
+        parts.exporter.start(Tasks())  # of its own: it ends after the journal, which ends after the others
         if parts.broker is not None:
             parts.tasks.start(self._again("publishing", parts.broker.run), "mqtt")
         if parts.review is not None:
@@ -112,6 +114,7 @@ class Gateway:
                     await asyncio.sleep(0.005)
         async with contextlib.AsyncExitStack() as last_first:  # whatever fails, the journal is ended in order
             last_first.callback(lambda: parts.clock.keep(parts.now()))
+            last_first.push_async_callback(parts.exporter.stop)
             last_first.push_async_callback(parts.journal.stop)
             last_first.push_async_callback(parts.tasks.stop)
             last_first.callback(parts.links.stop)

@@ -43,6 +43,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "collector": parts.collector.status(),
         "mqtt": parts.broker.status() if parts.broker is not None else None,
         "journal": parts.journal.status(),
+        "export": parts.exporter.status(),
         "expiries": [
             {"name": name, "days_left": (expires_ns - now.judge_ns) // (86_400 * SECOND)}
             for name, expires_ns in dated(parts)
@@ -65,6 +66,7 @@ def gauges(parts: Parts) -> dict[str, float]:
     for name, value in asdict(parts.decider.stats).items():
         if isinstance(value, bool | int | float):
             gauges[f"policy_{name}"] = value
+    gauges.update(parts.exporter.gauges())
     now = parts.now()
     people = parts.people.status(now)
     for name in ("windows", "break_glass"):

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from gateway.audit.tree import leaf
@@ -153,21 +152,24 @@ class Destination:
                     await self._carry()
                 except (Unreachable, GatewayError, OSError) as error:
                     self._failed(error)
-                    if self._ending:
-                        return
-                    await self._sleep(self._pause())
+                except Exception as error:  # one that nobody thought of: the others go on, and so does this
+                    log.exception("export %s", self.name)
+                    self._failed(error)
                 else:
                     return
+                if self._ending:
+                    return
+                await self._sleep(self._pause())
         finally:
             self._begin_again()
 
     async def _carry(self) -> None:
         """Read, send and confirm; returns only when told to finish and everything is confirmed."""
         if self._place is None:
-            self._place = await asyncio.to_thread(self._load)
+            self._place = await asyncio.to_thread(self._load, self._extent().durable)
         while True:
             ending = self._ending
-            batch = await asyncio.to_thread(self._read)
+            batch = await asyncio.to_thread(self._read, self._limit())
             if batch.missing is not None:
                 self._tell_missing(batch.missing)
             if batch.after is not None:
@@ -209,16 +211,15 @@ class Destination:
         self._told.discard("away")
         self._since_ns = None
 
-    # in a thread -------------------------------------------------------------------------------
-
     def _limit(self) -> int:
         extent = self._extent()
         return extent.durable if self._section.once is Leave.DURABLE else extent.signed
 
-    def _load(self) -> Place:
+    # in a thread -------------------------------------------------------------------------------
+
+    def _load(self, durable: int) -> Place:
         """The place kept, if it is a place in this log."""
         place = self._file.load(self._origin)
-        durable = self._extent().durable
         if place.next > durable:
             raise _OtherLogError(f"the receiver has {place.next} records, this log only {durable}")
         if place.leaf and place.next:
@@ -232,21 +233,21 @@ class Destination:
                 raise _OtherLogError(f"record {place.next - 1} is not the one that the receiver has")
         return place
 
-    def _read(self) -> Batch:
+    def _read(self, limit: int) -> Batch:
         """The next piece, rendered; filters are applied here, so that the place moves over what they drop."""
         if self._tail is None:
             self._tail = Tail(self._journal, self._place.next if self._place is not None else 0)
-        piece = self._tail.read(self._limit())
-        messages = []
+        piece = self._tail.read(limit)
+        messages, first_ns = [], 0
         for index, data in piece.records:
             made = event(index, data, self._origin)
             if made.kind not in self._section.without:
                 messages.append(self._carrier.render(made))
+            first_ns = first_ns or made.wall_ns
         if not piece.records:
             return Batch((), None, 0, piece.missing)
         index, data = piece.records[-1]
-        first: int = msgspec.json.decode(piece.records[0][1])["wall_ns"]
-        return Batch(tuple(messages), Place(self._origin).after(index, data), first, piece.missing)
+        return Batch(tuple(messages), Place(self._origin).after(index, data), first_ns, piece.missing)
 
     # trouble -----------------------------------------------------------------------------------
 
@@ -256,7 +257,7 @@ class Destination:
         code = "export.other_log" if isinstance(error, _OtherLogError) else "export.away"
         kind = "away" if code == "export.away" else code
         log.warning("export %s: %s", self.name, self.trouble)
-        if kind not in self._told:
+        if kind not in self._told and not self._ending:
             self._told.add(kind)
             self._alarm(code, {"destination": self.name, "why": self.trouble[:500]})
         self._begin_again()

@@ -4,6 +4,7 @@ An event is made of its record alone, so that one sent twice is the same twice. 
 policy question and what people signed stay in the journal, and `unmapped.dmz.leaf` leads back to it.
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,19 +19,26 @@ from gateway.export.classes import (
     API_ACTIVITY,
     AUTHENTICATION,
     FINDING,
+    HIGH,
     LIFECYCLE,
     LOG_ACTIVITY,
+    OTHER,
     STATE_CHANGE,
     VERSION,
+    Shape,
     numbers,
 )
 from gateway.export.objects import Told, filled, part
 from gateway.export.shapes import shape
 
+log = logging.getLogger(__name__)
+
 PRODUCT = {"name": "dmz-gateway", "vendor_name": "dmz-gateway", "version": __version__}
 UNDECIDED = "pending"
 "What is said of an intent: what came of it is another record."
 
+ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, msgspec.MsgspecError)
+"What a record of a form that nobody thought of raises. One such must not stop the export of all others."
 STATEMENTS = ("statement_", "signature_", "certificate_", "document")
 "Members of a note that hold what people signed."
 
@@ -54,7 +62,40 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 def event(index: int, data: bytes, origin: str) -> Event:
-    """The event of a record as it was stored."""
+    """The event of a record as it was stored; of one that makes no sense, that it is there."""
+    try:
+        return _event(index, data, origin)
+    except ODD:
+        log.exception("record %d makes no event", index)
+        return unreadable(index, data, origin)
+
+
+def unreadable(index: int, data: bytes, origin: str) -> Event:
+    """An event of the log, about a record of which nothing is known but its bytes."""
+    proof, uid = leaf(data).hex(), f"{origin}#{index}"
+    body = {
+        **numbers(Shape(of=LOG_ACTIVITY, activity=OTHER, activity_name="Not readable", severity=HIGH)),
+        "time": 0,
+        "message": f"record {index} of {len(data)} bytes could not be read",
+        "metadata": {"version": VERSION, "product": PRODUCT, "uid": uid, "sequence": index},
+        "log_name": "journal",
+        "unmapped": {"dmz": {"index": index, "leaf": proof}},
+    }
+    return Event(
+        uid=uid,
+        index=index,
+        kind="unreadable",
+        wall_ns=0,
+        trusted=False,
+        severity=HIGH,
+        leaf=proof,
+        gateway="",
+        schema=LOG_ACTIVITY.schema,
+        body=body,
+    )
+
+
+def _event(index: int, data: bytes, origin: str) -> Event:
     record: Told = hiding.clean(msgspec.json.decode(data, type=dict[str, Any]))
     found = shape(record)
     uid, proof = f"{origin}#{index}", leaf(data).hex()

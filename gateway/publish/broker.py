@@ -24,7 +24,7 @@ from gateway.model.moment import SECOND, Now
 from gateway.model.operation import Action, NorthTarget, Operation, Protocol
 from gateway.publish import uns
 from gateway.publish.backoff import BackOff
-from gateway.publish.mqtt import ConnectError, MqttConnection
+from gateway.publish.mqtt import ConnectError, Delivery, MqttConnection
 from gateway.publish.ports import Count, Holder
 from gateway.publish.publication import Publication
 from gateway.publish.values import Values
@@ -109,6 +109,15 @@ class Broker:
         """Connect again: trust or our certificate has changed."""
         self._pause.answered()
         await self._leave(None)
+
+    async def carry(self, message: uns.Message) -> Delivery:
+        """Send one message that is none of a tag, as soon as there is room, and wait for its PUBACK.
+
+        Policy is not asked: who sends is a part of the gateway, and where to is configured.
+        """
+        if self._connection is None:
+            return Delivery(None, self._trouble or "not connected")
+        return await self._connection.deliver(message)
 
     def status(self) -> dict[str, Any]:
         """For `status`."""

@@ -159,8 +159,10 @@ class Activation:
 
     async def confirm(self, revision: str, by: str) -> dict[str, Any]:
         """It stays. Raises Impossible."""
+        self.sweep(self.parts.now())
         trial = self._on_trial(revision)
         await asyncio.to_thread(self._keep, trial.found)
+        self.sweep(self.parts.now())
         if self.trial is not trial:
             raise Impossible("nothing_waits", 409, "its time was over: the bundle before is active again")
         self.trial = None

@@ -250,7 +250,7 @@ def test_a_signed_gateway_takes_signed_ones_only_and_its_own_archive_may_grow_ol
     key.chmod(0o600)
     signed = ("--signing-key", str(key), "--scope", "plant")
     with contextlib.redirect_stdout(io.StringIO()):
-        words = [
+        build = [
             "policy",
             "build",
             str(plant.site.policies),
@@ -259,7 +259,7 @@ def test_a_signed_gateway_takes_signed_ones_only_and_its_own_archive_may_grow_ol
             "--serial",
             "5",
         ]
-        assert cli.main([*words, *signed]) == 0
+        assert cli.main([*build, *signed]) == 0
     with plant.site:
         plant.site.run()
         source = plant.policy["revision"]

@@ -8,8 +8,10 @@ from typing import Any, cast
 import pytest
 
 from gateway.app import policies
+from gateway.app.activation import Activation, Trial
 from gateway.app.pins import MOST_HISTORY, Past, Pin, Pins
 from gateway.app.policies import Policies
+from gateway.model.moment import SECOND, Now
 
 PIN = Pin(revision="a" * 64, over="b" * 64, by="spiffe://demo.example/person/pat", at_ns=1)
 
@@ -83,3 +85,28 @@ def test_copies_beyond_the_bound_go_but_never_one_that_is_needed(
     kept.keep(cast("Any", bundle))
     assert sorted(each.name for each in (tmp_path / "bundles").iterdir()) == ["r0", "r1", "r2", "r6", "r7"]
     assert alarms == []
+
+
+def test_a_trial_ends_by_the_clock_that_never_jumps() -> None:
+    """And the day on which it ends is no matter: somebody may set the machine's clock during a trial."""
+    done: list[str] = []
+    pins = SimpleNamespace(state=SimpleNamespace(waiting=PIN))
+    used = SimpleNamespace(
+        pins=pins,
+        use=lambda policy, *_, **__: done.append(policy.bundle.revision),
+        put=lambda **_: None,
+        mark=lambda: None,
+        remember=lambda *_: None,
+    )
+    parts = SimpleNamespace(alarm=lambda code, _: done.append(code), changed=lambda: None)
+    activation = Activation(cast("Any", parts), cast("Any", used))
+    before = SimpleNamespace(bundle=SimpleNamespace(revision="before"))
+    until = Now(60 * SECOND, 60 * SECOND, True, 60 * SECOND)
+    activation.trial = Trial(found=cast("Any", None), pin=PIN, until=until, before=cast("Any", before))
+    for wall_s, mono_ns in ((10**9, 60 * SECOND - 1), (0, 1)):
+        activation.sweep(Now(wall_s * SECOND, mono_ns, True, 0))
+        assert done == []
+    activation.sweep(Now(0, 60 * SECOND, True, 0))
+    assert done == ["before", "activation_returned"]
+    activation.sweep(Now(0, 61 * SECOND, True, 0))
+    assert len(done) == 2

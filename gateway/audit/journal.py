@@ -18,7 +18,7 @@ from gateway.audit.committer import Batch, Committer
 from gateway.audit.entry import Describe, Units, Writer, short, who
 from gateway.audit.flood import Flood, Tally, key
 from gateway.audit.gap import Lapse
-from gateway.audit.log import LOW_SPACE, Log
+from gateway.audit.log import Log
 from gateway.audit.opening import Recovery, open_log
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk, Storage
@@ -127,6 +127,7 @@ class Journal:
         except OSError as error:
             raise JournalError(f"cannot open the journal: {error}") from error
         self._signed_ns, self._signed_wall_ns = now.mono_ns, now.wall_ns
+        self._unsigned = self._signer.held is not None
         return recovery
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -297,7 +298,10 @@ class Journal:
             "missed": dict(self._lapse.missed),
             "segment_bytes": log.used if log is not None else None,
             "free_bytes": log.free_bytes if log is not None else None,
+            "disk_used": round(log.used_share, 4) if log is not None else None,
             "low_space": self._low,
+            "full": log.full if log is not None else None,
+            "held": held.why if (held := self._signer.held) is not None else None,
             "vkey": self._signer.vkey,
         }
 
@@ -327,7 +331,12 @@ class Journal:
     def _refusal(self) -> str | None:
         if self._lapse.why is not None:
             return "journal_failed"
-        return None if self._committer is not None else "journal_not_running"
+        if self._log is None or self._committer is None:
+            return "journal_not_running"
+        held = self._signer.held
+        if held is not None and not held.writes:
+            return held.code
+        return "journal_disk_full" if self._log.full else None
 
     def _offer(self, data: bytes) -> bool:
         """Queue a record that nobody waits for; False where there is no room or no journal."""
@@ -360,7 +369,7 @@ class Journal:
                 self._lapse.missed["record"] += len(batch.records)
             elif batch.records:
                 self._unsigned = True
-            if batch.sign and failed is None:
+            if batch.sign and failed is None and self._signer.held is None:
                 self._signed_wall_ns = now.wall_ns
             if isinstance(batch.token, Waiting):
                 self._answer(batch.token, batch.first, failed, now)
@@ -398,7 +407,7 @@ class Journal:
         self._closed_rows = []
         sign = self._unsigned and now.mono_ns - self._signed_ns >= self._settings.checkpoint_s * SECOND
         if sign:
-            self._unsigned, self._signed_ns = False, now.mono_ns
+            self._unsigned, self._signed_ns = self._signer.held is not None, now.mono_ns
             self._watch_space()
         for part in rows:
             self._flush(rows=part)
@@ -427,9 +436,12 @@ class Journal:
 
     def _watch_space(self) -> None:
         log = self._log
-        low = log is not None and (log.short_of_space or log.free_bytes < LOW_SPACE)
+        low = log is not None and log.low
         if low and not self._low and log is not None:
-            self._alarm(f"journal: only {log.free_bytes} bytes left on its disk; writes stop when it is full")
+            self._alarm(
+                f"journal: its disk is {log.used_share:.0%} full, {log.free_bytes} bytes are left; "
+                f"writes are denied below {log.kept_free}"
+            )
         self._low = low
 
     def _fail(self, why: str, now: Now) -> None:

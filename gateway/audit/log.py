@@ -21,8 +21,13 @@ from gateway.model.errors import JournalError
 
 STEP = 1 << 20
 "Bytes zeroed at once: about 3 ms of disk time, and head-room for a thousand records when space runs out."
+LOW_SHARE = 0.8
+"A disk that is fuller than this is told in status and alarmed (IEC 62443-4-2 CR 2.9 RE 1)."
 LOW_SPACE = 256 << 20
-"Less free space than this is told in status and alarmed."
+"So is one with less free space than this."
+KEPT_FREE = 32 << 20
+"""With less free space than this writes are denied, so that what is under way is still recorded. A disk on
+which that would be more than a sixteenth is used to its end."""
 SEGMENTS = "segments"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "checkpoint"
@@ -46,8 +51,12 @@ class Log:
         "Bytes of the open segment that are zeroed."
         self.short_of_space = False
         "The disk had no room for the next step of zeros."
-        self.free_bytes = storage.free_bytes()
+        self.free_bytes = 0
         "Room on the disk when last looked, at each checkpoint."
+        self.used_share = 0.0
+        "How full the disk is, 0 to 1."
+        self.kept_free = KEPT_FREE
+        self._look()
 
     @property
     def size(self) -> int:
@@ -102,7 +111,7 @@ class Log:
         last = self._signer.last
         if last is not None and last.size == self.size:
             return
-        self.free_bytes = self._storage.free_bytes()
+        self._look()
         self._tiles.write_partial()
         if self._signer.held is not None:
             return
@@ -114,6 +123,22 @@ class Log:
         self._notes.fdatasync()
         self._notes_end += len(note)
         self._storage.replace(CHECKPOINT, note)
+
+    @property
+    def low(self) -> bool:
+        """Whether an operator must be told that the disk fills up."""
+        return self.short_of_space or self.free_bytes < LOW_SPACE or self.used_share > LOW_SHARE
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing may begin that would need records."""
+        return self.free_bytes < self.kept_free
+
+    def _look(self) -> None:
+        self.free_bytes = self._storage.free_bytes()
+        total = self._storage.total_bytes()
+        self.used_share = 1 - self.free_bytes / total if total else 1.0
+        self.kept_free = KEPT_FREE if total >= 16 * KEPT_FREE else 0
 
     def close(self) -> None:
         """Let go of the files."""

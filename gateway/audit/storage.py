@@ -58,6 +58,9 @@ class Storage(Protocol):
     def free_bytes(self) -> int:
         """Room left."""
 
+    def total_bytes(self) -> int:
+        """Room that there is in all."""
+
 
 class DiskFile:
     """A file on disk."""
@@ -161,6 +164,11 @@ class Disk:
         """Room for unprivileged writers."""
         stat = os.statvfs(self.folder)
         return stat.f_bavail * stat.f_frsize
+
+    def total_bytes(self) -> int:
+        """Room for them when nothing is stored: what only root may use does not count."""
+        stat = os.statvfs(self.folder)
+        return (stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize
 
 
 def write_all(file: File, data: bytes | bytearray | memoryview, offset: int) -> None:

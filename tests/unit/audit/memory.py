@@ -82,6 +82,9 @@ class Memory:
     def free_bytes(self) -> int:
         return 1 << 40
 
+    def total_bytes(self) -> int:
+        return 1 << 41
+
     def after_crash(self, choose: Callable[[int], int]) -> "Memory":
         """The disk as the next start finds it."""
         found = Memory()

@@ -1,0 +1,320 @@
+"""Checkpoints off the box: what a receiver takes, and what a gateway does about what it is told."""
+
+import asyncio
+import base64
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.audit.log import Log
+from gateway.audit.note import Checkpoint, VerifierKey
+from gateway.audit.proof import Hashes, growth_proof, reading
+from gateway.audit.recovery import recover
+from gateway.audit.signer import Signer
+from gateway.audit.storage import Disk
+from gateway.audit.witness import MOST_HASHES, SIZE_TYPE, add_checkpoint
+from gateway.export.keeping import Kept
+from gateway.export.offbox import ROLLED_BACK, UNCONFIRMED, Offbox
+from gateway.export.receivers import Contradicted, FileReceiver, Unanswered
+from gateway.model.errors import JournalError
+from gateway.model.record import NotRecorded
+from tests.unit.audit import world
+from tests.unit.audit.world import ALLOW, Clock, caller, writing
+
+KEY = Signer(world.KEY, world.ORIGIN).verifier
+KEYS = {world.ORIGIN: KEY}
+
+
+def opened(folder: Path) -> tuple[Log, Signer]:
+    signer = Signer(world.KEY, world.ORIGIN)
+    return recover(Disk(folder), signer, 1 << 20)[0], signer
+
+
+def grow(folder: Path, count: int, text: str = "x") -> tuple[Checkpoint, bytes]:
+    """More records, signed; the newest checkpoint and its note."""
+    log, signer = opened(folder)
+    log.append([f"{text}{log.size + i}".encode() for i in range(count)])
+    log.checkpoint()
+    log.close()
+    return signer.newest()
+
+
+def request(old: int, hashes: list[bytes], note: bytes) -> bytes:
+    lines = [f"old {old}", *(base64.b64encode(value).decode() for value in hashes), "", ""]
+    return "\n".join(lines).encode() + note
+
+
+def proof(folder: Path, old: int, new: int) -> list[bytes]:
+    return Hashes(reading(folder), new).consistency(old)
+
+
+def test_what_a_receiver_answers(tmp_path: Path) -> None:
+    kept, log = Kept(tmp_path / "kept"), tmp_path / "log"
+    ten, first = grow(log, 10)
+    assert add_checkpoint(request(0, [], first), {}, kept).status == 404
+    assert add_checkpoint(request(0, [], first.replace(b"\n10\n", b"\n11\n")), KEYS, kept).status == 403
+    assert add_checkpoint(request(11, [], first), KEYS, kept).status == 400
+    assert add_checkpoint(request(0, [ten.root], first), KEYS, kept).status == 422
+    assert kept.newest(KEY) is None, "nothing that was refused is kept"
+    assert add_checkpoint(request(0, [], first), KEYS, kept).status == 200
+    assert kept.newest(KEY) == ten
+    assert add_checkpoint(request(10, [], first), KEYS, kept).status == 200, "again"
+
+    thirty, second = grow(log, 20)
+    stale = add_checkpoint(request(0, [], second), KEYS, kept)
+    assert (stale.status, stale.body, stale.type) == (409, "10\n", SIZE_TYPE)
+    grown = proof(log, 10, 30)
+    assert add_checkpoint(request(10, grown[:-1], second), KEYS, kept).status == 422
+    assert add_checkpoint(request(10, grown, second), KEYS, kept).status == 200
+    assert kept.newest(KEY) == thirty
+    back = add_checkpoint(request(10, [], first), KEYS, kept)
+    assert (back.status, back.body) == (409, "30\n"), "a log that was put back"
+
+
+def test_a_fork_of_the_same_size_is_a_conflict(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept")
+    _, one = grow(tmp_path / "one", 10)
+    _, other = grow(tmp_path / "other", 10, "y")
+    assert add_checkpoint(request(0, [], one), KEYS, kept).status == 200
+    assert add_checkpoint(request(10, [], other), KEYS, kept).status == 409
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"old 0",
+        b"old -1\n\nx\n0\n",
+        b"old 00\n\nx\n",
+        b"new 0\n\nx\n",
+        b"old 0\nAAAA\n\nx\n",
+        b"old 0\n!\n\nx\n",
+        request(0, [bytes(32)] * (MOST_HASHES + 1), b"x\n"),
+        b"old 0\n\n\xff\xfe\n",
+    ],
+)
+def test_what_is_no_request(tmp_path: Path, body: bytes) -> None:
+    assert add_checkpoint(body, KEYS, Kept(tmp_path)).status == 400
+
+
+@pytest.mark.parametrize("rest", [b"half a note", b"line\nline\n\n\xe2\x80\x94 half"])
+def test_half_a_note_at_the_end_hides_nothing(tmp_path: Path, rest: bytes) -> None:
+    kept = Kept(tmp_path / "kept")
+    ten, first = grow(tmp_path / "log", 10)
+    add_checkpoint(request(0, [], first), KEYS, kept)
+    (file,) = (tmp_path / "kept").iterdir()
+    with file.open("ab") as out:
+        out.write(rest)
+    assert kept.newest(KEY) == ten
+    thirty, second = grow(tmp_path / "log", 20)
+    assert add_checkpoint(request(10, proof(tmp_path / "log", 10, 30), second), KEYS, kept).status == 200
+    assert kept.newest(KEY) == thirty
+    assert kept.note(KEY) == second
+
+
+def test_a_file_on_another_host(tmp_path: Path) -> None:
+    log, file = tmp_path / "log", tmp_path / "far" / "checkpoints"
+    receiver = FileReceiver(file, KEY)
+    ten, first = grow(log, 10)
+
+    def prove(old: int) -> list[bytes]:
+        return proof(log, old, receiver_size)
+
+    receiver_size = 10
+    with pytest.raises(Unanswered):
+        receiver.offer(ten, first, prove)  # not there: a mount that failed is no answer
+    file.parent.mkdir()
+    file.touch()
+    receiver.offer(ten, first, prove)
+    receiver.offer(ten, first, prove)
+    assert file.read_bytes() == first
+    thirty, second = grow(log, 20)
+    receiver_size = 30
+    receiver.offer(thirty, second, prove)
+    assert file.read_bytes() == first + second
+    receiver_size = 10
+    with pytest.raises(Contradicted, match="put back"):
+        receiver.offer(ten, first, prove)
+    file.write_bytes(b"something else\n")
+    with pytest.raises(Unanswered):
+        receiver.offer(thirty, second, prove)
+
+
+def test_a_file_of_another_log_contradicts(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoints"
+    _, other = grow(tmp_path / "other", 10, "y")
+    file.write_bytes(other)
+    twenty, note = grow(tmp_path / "log", 20)
+    with pytest.raises(Contradicted, match="not this one's beginning"):
+        FileReceiver(file, KEY).offer(twenty, note, lambda old: proof(tmp_path / "log", old, 20))
+
+
+class Gateway:
+    """A journal and its receivers, as the composition root joins them."""
+
+    def __init__(self, folder: Path, file: Path | None, *, writes: bool = False) -> None:
+        self.alarms: list[str] = []
+        self.clock = Clock()
+        signer = Signer(world.KEY, world.ORIGIN)
+        self.offbox = Offbox(
+            [FileReceiver(file, signer.verifier)] if file is not None else [],
+            signer=signer,
+            read=reading(folder),
+            every_s=0.05,
+            writes_before_answer=writes,
+            alarm=lambda code, _: self.alarms.append(code),
+        )
+        self.journal = world.journal(folder, self.clock, signer=signer)
+        self.journal.open()
+
+    def status(self) -> dict[str, Any]:
+        return self.journal.status()
+
+    async def write(self) -> Any:
+        return await self.journal.intent(caller(), (writing(),), (ALLOW,), self.clock.forward(0.01))
+
+
+def run(gateway: Gateway, steps: Callable[[], Any]) -> None:
+    async def live() -> None:
+        await gateway.journal.start(asyncio.get_running_loop())
+        try:
+            await steps()
+        finally:
+            await gateway.journal.stop()
+            await gateway.offbox.stop()
+
+    asyncio.run(live())
+
+
+async def until(what: Callable[[], bool], clock: Clock) -> None:
+    async with asyncio.timeout(10):
+        while not what():
+            clock.forward(0.2)
+            await asyncio.sleep(0.01)
+
+
+def test_nothing_is_signed_before_the_answer_and_then_everything(tmp_path: Path) -> None:
+    file = tmp_path / "far"
+    gateway = Gateway(tmp_path / "journal", file)
+
+    async def steps() -> None:
+        await gateway.offbox.tell()
+        assert gateway.alarms == ["checkpoint_receiver_silent"]
+        refused = await gateway.write()
+        assert isinstance(refused, NotRecorded)
+        assert refused.why == UNCONFIRMED
+        assert gateway.offbox.status()["rollback"] == "not known yet"
+        gateway.clock.forward(5)
+        assert gateway.status()["signed_size"] is None
+        assert not (tmp_path / "journal/checkpoint").exists()
+        file.touch()
+        await gateway.offbox.tell()
+        assert gateway.offbox.status()["rollback"] == "detectable"
+        await until(lambda: gateway.status()["signed_size"] is not None, gateway.clock)
+        assert not isinstance(await gateway.write(), NotRecorded)
+
+    run(gateway, steps)
+    assert file.read_bytes().endswith((tmp_path / "journal/checkpoint").read_bytes()), "told at stop"
+
+
+def test_writes_before_the_answer_where_that_is_configured(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path / "journal", tmp_path / "far", writes=True)
+
+    async def steps() -> None:
+        await gateway.offbox.tell()
+        assert not isinstance(await gateway.write(), NotRecorded)
+        gateway.clock.forward(5)
+        assert gateway.status()["signed_size"] is None
+
+    run(gateway, steps)
+    assert not (tmp_path / "journal/checkpoint").exists()
+
+
+def test_yesterdays_copy_is_not_signed(tmp_path: Path) -> None:
+    journal, file = tmp_path / "journal", tmp_path / "far"
+    file.touch()
+
+    def day(writes: int) -> Gateway:
+        gateway = Gateway(journal, file)
+
+        async def steps() -> None:
+            await gateway.offbox.tell()
+            for _ in range(writes):
+                assert not isinstance(await gateway.write(), NotRecorded)
+
+        run(gateway, steps)
+        return gateway
+
+    day(3)
+    shutil.copytree(journal, tmp_path / "yesterday")
+    day(5)
+    signed = (journal / "checkpoint").read_bytes()
+    shutil.rmtree(journal)
+    shutil.copytree(tmp_path / "yesterday", journal)
+    before = (journal / "checkpoints").read_bytes()
+    gateway = Gateway(journal, file)
+
+    async def steps() -> None:
+        await gateway.offbox.tell()
+        assert ROLLED_BACK in gateway.alarms
+        refused = await gateway.write()
+        assert isinstance(refused, NotRecorded)
+        assert refused.why == ROLLED_BACK
+        for _ in range(20):
+            gateway.clock.forward(1)
+            await asyncio.sleep(0.01)
+        assert "put back" in gateway.offbox.status()["why"]
+        assert "put back" in gateway.status()["held"]
+
+    run(gateway, steps)
+    assert (journal / "checkpoints").read_bytes() == before, "nothing was signed"
+    assert file.read_bytes().endswith(signed), "and nothing was told"
+
+
+def test_without_a_receiver_a_rollback_is_undetectable_and_that_is_said(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path / "journal", None)
+    assert gateway.offbox.status() == {
+        "rollback": "undetectable",
+        "why": "no receiver is configured",
+        "signing": True,
+        "receivers": [],
+    }
+    assert (tmp_path / "journal/checkpoint").exists()
+
+
+def test_a_held_signer_signs_nothing_new(tmp_path: Path) -> None:
+    log, signer = opened(tmp_path)
+    Offbox(
+        [FileReceiver(tmp_path / "far", signer.verifier)],
+        signer=signer,
+        read=reading(tmp_path),
+        every_s=1,
+        writes_before_answer=False,
+        alarm=lambda *_: None,
+    )
+    with pytest.raises(JournalError, match="waiting for an answer"):
+        signer.sign(1, bytes(32))
+    log.append([b"1"])
+    log.checkpoint()
+    assert signer.last is None
+    log.close()
+
+
+def test_the_growth_file_is_what_a_receiver_takes(tmp_path: Path) -> None:
+    """`audit prove --consistency` and the wire say it in one form."""
+    kept = Kept(tmp_path / "kept")
+    ten, first = grow(tmp_path / "log", 10)
+    add_checkpoint(request(0, [], first), KEYS, kept)
+    thirty, second = grow(tmp_path / "log", 20)
+    made = growth_proof(ten, thirty, second, reading(tmp_path / "log"))
+    assert add_checkpoint(made, KEYS, kept).status == 200
+
+
+def test_origins_do_not_share_a_file(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for name in ("a/b", "a_b", "../a", "." * 300):
+        kept.keep(VerifierKey(name, KEY.raw), b"x")
+    assert len(list(tmp_path.iterdir())) == 4

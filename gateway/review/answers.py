@@ -1,7 +1,7 @@
 """Finding: each wish has a function that answers it from the journal, its index and its tiles.
 
-A record stands in an answer exactly as it is stored. An answer is at most MOST_BODY bytes: a page ends before
-that, and says where the next one begins.
+A record stands in an answer exactly as it is stored. A page ends where it has MOST_PAGE bytes, and says where
+the next one begins.
 """
 
 import base64
@@ -16,12 +16,13 @@ from gateway.audit import proof, tell
 from gateway.audit.index import Index
 from gateway.audit.note import Checkpoint, opened, verifier_key
 from gateway.audit.query import Filters, find
+from gateway.audit.timeline import timeline
 from gateway.model.errors import JournalError
 from gateway.review.jobs import Answer, Found, Nothing
-from gateway.review.wishes import Grown, Newest, Prove, Search, Show, Wish
+from gateway.review.wishes import Follow, Grown, Newest, Prove, Search, Show, Wish
 
-MOST_BODY = 1024 * 1024
-"Bytes of a page; the largest record fits."
+MOST_PAGE = 1024 * 1024
+"Bytes of a page's records, more or less: the one that passes it is the last."
 TEXT = "text/plain; charset=utf-8"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -36,18 +37,24 @@ def answer(wish: Wish, journal: Path, index: Index) -> Answer:
 
 
 def _search(wish: Search, _: Path, index: Index) -> Answer:
+    rows = find(index.db, _filters(wish), wish.limit + 1)
     found: list[dict[str, Any]] = []
     length, following = 0, None
-    for row in find(index.db, _filters(wish), wish.limit + 1):
-        if len(found) == wish.limit or length >= MOST_BODY - 2 * 65_535:
-            following = str(found[-1]["index"])
+    for at, row in enumerate(rows):
+        if at == wish.limit or length >= MOST_PAGE:
+            following = rows[at - 1].n
             break
         for n, data in index.stored([row.n]):
-            found.append(
-                {"index": n, "line": tell.line(n, _told(data), row.came), "record": msgspec.Raw(data)}
-            )
-            length += len(data) + len(found[-1]["line"])
+            line = tell.line(n, _told(data), row.came)
+            found.append({"index": n, "line": line, "record": msgspec.Raw(data)})
+            length += len(data) + len(line)
     return _json({"records": found, "next": following}, index)
+
+
+def _follow(wish: Follow, _: Path, index: Index) -> Answer:
+    filters = Filters(who=wish.who, asset=wish.asset, since_ns=_ns(wish.since), until_ns=_ns(wish.until))
+    found = timeline(index, filters)
+    return _json({"entries": found.entries, "left_out": found.left_out}, index)
 
 
 def _show(wish: Show, _: Path, index: Index) -> Answer:
@@ -142,6 +149,7 @@ def _base64(value: bytes) -> str:
 
 _ANSWERS: dict[type[Wish], Callable[[Any, Path, Index], Answer]] = {
     Search: _search,
+    Follow: _follow,
     Show: _show,
     Prove: _prove,
     Newest: _newest,

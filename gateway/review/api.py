@@ -34,7 +34,7 @@ BUDGET = 120
 AT_ONCE = 4
 "Looks of one reviewer under way at once."
 MOST_CONNECTIONS = 32
-"Each may hold one answer that its reader takes slowly: 64 MiB all together."
+"Each may hold one answer that its reader takes slowly: 128 MiB all together, at the very worst."
 
 
 class Frame:
@@ -76,7 +76,7 @@ class ReviewApi:
                 raise Problem(413, "a GET takes no body", code="too_large")
             async with _Turn(self._under_way, caller, self._rates, self._clock()):
                 found = await self._through(look, _wish(look, request), caller)
-            return web.Response(body=found.body, headers={**HEADERS, "Content-Type": found.type})
+            return web.Response(body=found.body, headers={**HEADERS, "Content-Type": found.media})
 
         return handle
 

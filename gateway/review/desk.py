@@ -45,6 +45,11 @@ class Desk:
         self._waiting = 0
 
     @property
+    def pid(self) -> int | None:
+        """Process id of the child, while there is one."""
+        return None if self._child is None else self._child.pid
+
+    @property
     def waiting(self) -> int:
         """Questions under way."""
         return self._waiting

@@ -10,8 +10,8 @@ from gateway.review.wishes import Wish
 
 LENGTH = 4
 "Bytes before each message that say how long it is, big-endian."
-MOST_ANSWER = 2 * 1024 * 1024
-"Bytes of one answer; a page ends before it gets there."
+MOST_ANSWER = 4 * 1024 * 1024
+"Bytes of one answer. A page ends long before; a report that is longer is refused, and says so."
 JSON = "application/json"
 
 
@@ -26,7 +26,8 @@ class Found(Struct, frozen=True, tag=True):
     """The answer as it goes to the reviewer."""
 
     body: bytes
-    type: str = JSON
+    media: str = JSON
+    "Content-Type."
 
 
 class Nothing(Struct, frozen=True, tag=True):

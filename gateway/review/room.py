@@ -25,6 +25,9 @@ NICENESS = 10
 "How far it steps back: the plant's requests go first."
 PATIENCE = 2.0
 "Times the gateway's own limit after which the kernel ends a job that nobody ended."
+MOST_BODY = jobs.MOST_ANSWER - 1024
+"Its wrapping takes some bytes."
+TOO_MUCH = Nothing(400, "too_much", "the answer is too long: ask for a shorter time, or for less")
 
 
 class Room:
@@ -40,7 +43,8 @@ class Room:
             self._index.refresh()
             if job.wish is None:
                 return Found(b"")
-            return answers.answer(job.wish, self._journal, self._index)
+            found = answers.answer(job.wish, self._journal, self._index)
+            return TOO_MUCH if isinstance(found, Found) and len(found.body) > MOST_BODY else found
         except JournalError as error:
             return Nothing(503, "journal", str(error))
 

@@ -61,6 +61,15 @@ class Search(Struct, frozen=True, kw_only=True, tag=True):
     "`next` of the page before."
 
 
+class Follow(Struct, frozen=True, kw_only=True, tag=True):
+    """What happened, in order, what repeats told once: `audit timeline`."""
+
+    who: Text | None = None
+    asset: Text | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
 class Show(Struct, frozen=True, kw_only=True, tag=True):
     """One record as a sentence, and what belongs to it."""
 
@@ -85,7 +94,7 @@ class Grown(Struct, frozen=True, kw_only=True, tag=True):
     "Without it the size of the newest checkpoint."
 
 
-Wish = Search | Show | Prove | Newest | Grown
+Wish = Search | Follow | Show | Prove | Newest | Grown
 "Everything that can be asked."
 
 

@@ -36,6 +36,10 @@ MOST_FOUND = 100_000
 LOCK_WAIT_S = 120.0
 "How long a search waits for another one that is bringing the index up to date; then it builds its own."
 LOCK_LOOK_S = 0.05
+LIKELY_BYTES = 4096
+"Most records are shorter, and are read at once."
+MOST_OPEN = 64
+"Segments kept open between two looks."
 PROGRESS = 20_000
 "Records between two words about progress."
 BUSY_S = 30.0
@@ -90,6 +94,8 @@ class Index:
         "Index of the first record met that cannot be read."
         self.rebuilt = False
         "Whether the last refresh began anew."
+        self._fds: dict[int, int] = {}
+        "Segments that were read, by their first index."
         self.db = self._opened()
 
     @property
@@ -106,6 +112,20 @@ class Index:
     def close(self) -> None:
         """Let go of it."""
         self.db.close()
+        self._let_go()
+
+    def _open_segment(self, segment: Segment) -> int:
+        fd = self._fds.get(segment.first)
+        if fd is None:
+            if len(self._fds) >= MOST_OPEN:
+                self._let_go()
+            fd = self._fds[segment.first] = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        return fd
+
+    def _let_go(self) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
 
     def _opened(self) -> sqlite3.Connection:
         """The file where there is one that can be read, empty where it is another version's."""
@@ -124,6 +144,7 @@ class Index:
         """Take in what was written since; gives the index of the next record."""
         lock = self._locked()
         try:
+            self._let_go()
             self._segments = segments(self._journal)
             if rebuild or not self._fits():
                 self._empty()
@@ -285,12 +306,13 @@ class Index:
         if at < 0:
             return None
         try:
-            with self._segments[at].path.open("rb") as file:
-                file.seek(offset)
-                block = file.read(FRAME.size + MOST_BYTES)
+            fd = self._open_segment(self._segments[at])
         except FileNotFoundError:
             return None  # aged out since
+        block = os.pread(fd, LIKELY_BYTES, offset)
         size = FRAME.unpack_from(block)[0] if len(block) >= FRAME.size else 0
+        if FRAME.size + size > len(block) and size <= MOST_BYTES:
+            block = os.pread(fd, FRAME.size + size, offset)
         data = block[FRAME.size : FRAME.size + size]
         if size and frame(n, data) == block[: FRAME.size + size]:
             return data

@@ -249,13 +249,13 @@ def approvals(index: Index, filters: Filters) -> Table:
 
 def policies(index: Index, filters: Filters) -> Table:
     """Which bundle decided from when to when; the one that was active at the beginning comes first."""
-    every = _whole(filters, kind="policy", event="activated")
-    active = list(_records(index, _whole(every, since_ns=None)))
-    since = filters.since_ns or 0
+    every = _whole(filters, kind="policy", event="activated", since_ns=None, until_ns=None)
+    active = list(_records(index, every))
+    since, until_ns = filters.since_ns or 0, filters.until_ns
     rows: list[tuple[Cell, ...]] = []
     for at, (row, record) in enumerate(active):
         over = active[at + 1][0].wall_ns if at + 1 < len(active) else None
-        if over is not None and over <= since:
+        if (over is not None and over <= since) or (until_ns is not None and row.wall_ns >= until_ns):
             continue
         note = record.get("note") or {}
         until = tell.moment(over) if over is not None else "now"

@@ -399,7 +399,8 @@ class Month:
         index = truth.records
         truth.records += 1
         truth.bytes += len(data)
-        self._recent.append((index, self.wall))
+        if b'"kind":"outcome"' not in data:
+            self._recent.append((index, self.wall))
         if len(self._recent) > 20_000:
             del self._recent[:10_000]
         self._batch.append(data)

@@ -98,7 +98,12 @@ def test_search(
     captured = capsys.readouterr()
     got = [json.loads(line)["record"]["kind"] for line in captured.out.splitlines()]
     assert sorted(got, key=order.index) == kinds
-    assert captured.err == ("" if kinds else "no records match\n")
+    more = (
+        f"there may be more: --cursor {json.loads(captured.out)['index']}\n"
+        if "--limit" in conditions
+        else ""
+    )
+    assert captured.err == (more if kinds else "no records match\n")
 
 
 @pytest.mark.parametrize("option", ["--kind", "--decision", "--action", "--outcome"])

@@ -2,8 +2,8 @@
 
     python -m tests.faults.writer FOLDER [INTENTS]
 
-Prints `receipt <record>` when a Durable receipt came, which stands for the first byte to the plant, and
-`refused <why>` otherwise.
+Prints `receipt <record> <index>` when a Durable receipt came, which stands for the first byte to the plant,
+and `refused <why>` otherwise.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ async def write(folder: Path, count: int) -> None:
                 entry.answered(b"x")
             receipt = await journal.intent(caller, (operation,), (allow,), clock())
             if isinstance(receipt, Durable):
-                os.write(1, f"receipt {receipt.record}\n".encode())
+                os.write(1, f"receipt {receipt.record} {receipt.index}\n".encode())
                 journal.outcome(receipt, caller, {"status": "ok"}, clock())
             else:
                 os.write(1, f"refused {receipt.why}\n".encode())

@@ -7,9 +7,10 @@ duplicates: so where that leaf is not in the log any more, nothing is exported.
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.audit.storage import Disk
 from gateway.audit.tree import leaf
@@ -20,7 +21,7 @@ class Place(Struct, frozen=True):
     """Everything below `next` is with the receiver."""
 
     origin: str
-    next: int = 0
+    next: Annotated[int, Meta(ge=0)] = 0
     leaf: str = ""
     "Leaf hash of the record before `next`, hex; empty where that was never seen."
 

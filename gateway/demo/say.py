@@ -32,7 +32,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "gw audit search --data $D/data --decision deny --limit 1 --json   # the id of the record",
             "gw policy explain ID -c $D/gateway.yaml",
             "gw policy explain --who-may write --asset plc-1 --bundle $D/policies",
-            "cp -r $D/policies $D/new && sed -i 's/max: 900/max: 940/' $D/new/data/grants.yaml",
+            "cp -r $D/policies $D/new && sed -i 's/max: 900/max: 650/' $D/new/data/grants.yaml",
             "gw policy replay --bundle $D/new -c $D/gateway.yaml",
             "gw policy learn --bundle $D/new -c $D/gateway.yaml -o $D/learned",
         ),

@@ -94,12 +94,13 @@ def as_people_do(shell: Shell) -> None:
         assert (done, says in said) == (code, True), f"{line}: {said}"
         return said
 
+    paste("client write holding 0 700", 0, "written")
     paste("client write holding 0 930", 1)
     record = json.loads(paste("gw audit search --data $D/data --decision deny --limit 1", 0))["record"]
     paste("gw policy explain ID", 0, "DENIED", ID=record["id"])
     paste("gw policy explain --who-may", 0, "operator-level-setpoint")
     paste("cp -r $D/policies $D/new", 0)
-    paste("gw policy replay", 0, "1 would be allowed that were denied")
+    paste("gw policy replay", 0, "0 would be allowed that were denied, 1 denied that were allowed")
     paste("gw policy learn", 0, "nothing is in force")
     paste("person lea windows open", 0, "vendor-access is open until")
     paste("client --as vendor-1", 1)

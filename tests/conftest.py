@@ -25,6 +25,7 @@ COMPONENTS: dict[str, str] = {
     "mbpoll": "mbpoll",
     "node": "node",
     "tshark": "tshark",
+    "tlog-oracle": "tlog-oracle",
     "rsyslog": "rsyslogd",
 }
 

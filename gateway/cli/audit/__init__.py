@@ -9,6 +9,8 @@
     audit verify            proof that nothing signed was changed
     audit prove ID          a file that shows to others that one record is in the log
     audit receive           keeps checkpoints of gateways, on another host
+    audit export            records as events that SIEMs know, one JSON a line
+    audit export-tiles DIR  the log as files for C2SP tools
 
 Each works on the folder of a running gateway, and on a copy of it elsewhere. Exit 0: yes. 1: no (nothing
 found, or the journal cannot be read to its end, so that it is not all). 2: the call is wrong.
@@ -27,6 +29,8 @@ COMMANDS = (
     "verify",
     "prove",
     "receive",
+    "export",
+    "tiles",
 )
 "Modules of this package, each with `add(below)`."
 

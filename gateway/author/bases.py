@@ -82,6 +82,11 @@ def _halves(grant: Grant, action: str, protocol: str) -> Iterator[Mapping[str, A
                 consumer = grant.get("consumers", ("broker",))[0]
                 form = grant.get("formats", ("json",))[0]
                 yield {"topic": topic.replace("/#", "/a"), "consumer": consumer, "format": form}
+        case "https" if action not in ("write", "admin"):
+            topic = next(iter(grant.get("topics", ())), None)
+            consumer = grant.get("consumers", ("client",))[0]
+            form = grant.get("formats", ("json",))[0]
+            yield {"topic": topic and topic.replace("/#", "/a"), "consumer": consumer, "format": form}
         case _:
             yield {}
 
@@ -117,7 +122,16 @@ def _node(area: Mapping[str, Any], action: str) -> Mapping[str, Any]:
         for name, value in area.items()
         if isinstance(value, list) and value and isinstance(value[0], str)
     }
-    return {"service": services.get(action, "CreateMonitoredItems"), "attribute": "Value", **first}
+    bounded: dict[str, Any] = {}
+    if "arguments" in area:
+        bounded["arguments"] = [
+            each.get("min", next(iter(each.get("one_of", ())), 0)) for each in area["arguments"]
+        ]
+    if "min_interval_ms" in area:
+        bounded["sampling_ms"] = bounded["publishing_ms"] = area["min_interval_ms"]
+    if "most_history_s" in area:
+        bounded["history_start_ns"] = bounded["history_end_ns"] = NOON
+    return {"service": services.get(action, "CreateMonitoredItems"), "attribute": "Value", **first, **bounded}
 
 
 def _question(grant: Grant, place: Place, words: Vocabulary) -> Question:
@@ -152,7 +166,7 @@ def _question(grant: Grant, place: Place, words: Vocabulary) -> Question:
         "target": {"asset": asset, "kind": about.get("kind"), "endpoint": None},
         "modbus": {"unit": 1, **_rest(half)} if protocol == "modbus" else None,
         "opcua": _whole_node(half) if protocol == "opcua" else None,
-        "northbound": dict(half) if protocol == "mqtt" else None,
+        "northbound": dict(half) if protocol in ("https", "mqtt") and half else None,
         "admin": None,
         "points": points(grant, words) if changes or grant.get("tags") else [],
         "state": {

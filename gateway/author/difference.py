@@ -40,9 +40,9 @@ class Difference(Struct, kw_only=True):
 
     @property
     def widens(self) -> bool:
-        """Whether `new` allows anything that `old` denies, on all that was asked."""
+        """Whether `new` allows anything that `old` denies or binds more, on all that was asked."""
         recorded = self.replay is not None and self.replay.widens
-        return recorded or self.groups.counts[Turn.WIDENS] > 0
+        return recorded or self.groups.counts[Turn.WIDENS] + self.groups.loosened > 0
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -57,6 +57,7 @@ class Difference(Struct, kw_only=True):
             "widens": counts[Turn.WIDENS],
             "narrows": counts[Turn.NARROWS],
             "obliges": counts[Turn.OBLIGES],
+            "loosens": self.groups.loosened,
             "not_grouped": {each.value: count for each, count in self.groups.beyond.items() if count},
             "not_varied": list(self.strange),
             "bases_left": self.left,

@@ -38,6 +38,19 @@ def turn(before: Answer, after: Answer) -> Turn | None:
     return None
 
 
+def loosens(before: Answer, after: Answer) -> bool:
+    """Whether an obligation that held is gone, or is another one.
+
+    Which of two rates is the stricter is not known here, so both ways count.
+    """
+    return (
+        turn(before, after) is Turn.OBLIGES
+        and before.obligations is not None
+        and after.obligations is not None
+        and not set(before.obligations) <= set(after.obligations)
+    )
+
+
 class Ranges:
     """Whole numbers as ranges, joined where the gap between two is at most `gap`."""
 
@@ -109,6 +122,11 @@ class Group:
                 self.tags.add(point["tag"])
 
     @property
+    def loosens(self) -> bool:
+        """Whether what is allowed as before is allowed without an obligation that held."""
+        return loosens(self.before, self.after)
+
+    @property
     def lost(self) -> list[str]:
         """The grants that gave it before and give it no more."""
         return [grant for grant in self.before.grants if grant not in self.after.grants]
@@ -149,6 +167,7 @@ class Group:
             "grants_gained": self.gained,
             "obligations_before": _list(self.before.obligations),
             "obligations_after": _list(self.after.obligations),
+            "loosens": self.loosens,
             "examples": self.examples,
             "question": self.question,
         }
@@ -176,6 +195,8 @@ class Groups:
         self.counts: dict[Turn, int] = dict.fromkeys(Turn, 0)
         self.beyond: dict[Turn, int] = dict.fromkeys(Turn, 0)
         "Operations in no group, because there are too many groups."
+        self.loosened = 0
+        "Operations that are allowed as before, without an obligation that they had."
         self._groups: dict[tuple[Any, ...], Group] = {}
 
     def add(
@@ -193,6 +214,7 @@ class Groups:
         if turned is None:
             return None
         self.counts[turned] += count
+        self.loosened += count * loosens(before, after)
         modbus = question["modbus"]
         place = (
             turned,

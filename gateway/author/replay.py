@@ -36,8 +36,8 @@ class Replay(Struct, kw_only=True):
 
     @property
     def widens(self) -> bool:
-        """Whether anything that was denied is allowed."""
-        return self.groups.counts[Turn.WIDENS] > 0
+        """Whether anything that was denied is allowed, or allowed without an obligation that held."""
+        return self.groups.counts[Turn.WIDENS] + self.groups.loosened > 0
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -53,6 +53,7 @@ class Replay(Struct, kw_only=True):
             "widens": counts[Turn.WIDENS],
             "narrows": counts[Turn.NARROWS],
             "obliges": counts[Turn.OBLIGES],
+            "loosens": self.groups.loosened,
             "not_grouped": {each.value: count for each, count in beyond.items() if count},
             "unasked": self.seen.unasked,
             "suppressed": self.seen.suppressed,

@@ -7,9 +7,10 @@ A change names a part of the question and what of it becomes otherwise; every ch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from gateway.author.bases import APPROVAL, CALLERS, GLASS, MOST_ASSETS, Base, stranger
+from gateway.author.bases import APPROVAL, CALLERS, GLASS, MOST_ASSETS, NOON, Base, stranger
 from gateway.author.form import Question
 from gateway.author.vocabulary import Vocabulary
+from gateway.model.moment import SECOND
 
 Change = tuple[str, dict[str, Any]]
 "What is said about it, and part -> fields (or the whole part, where it is no object)."
@@ -140,14 +141,16 @@ def _functions(base: Base, _words: Vocabulary) -> Iterator[Change]:
 
 
 def _values(base: Base, words: Vocabulary) -> Iterator[Change]:
-    tags = {*base.grant.get("tags", ()), *base.grant.get("limits", ())}
-    if base.question["op"]["action"] not in CHANGING and not tags:
+    own = {*base.grant.get("tags", ()), *base.grant.get("limits", ())}
+    others: set[str] = set()
+    if base.question["op"]["action"] not in CHANGING and not own:
         return
     if base.question["op"]["action"] in CHANGING:
-        tags |= words.limits.keys()
+        others = words.limits.keys() - own - words.moved
+        own |= words.moved
     yield "no tag", {"points": []}
     yield "a tag of nobody", {"points": [_point("tag.of.nobody", 1, 1, 0)]}
-    for tag in sorted(tags)[:MOST_ASSETS]:
+    for tag in (*sorted(own), *sorted(others)[:MOST_ASSETS]):
         limits = words.limits.get(tag, [{"min": 0, "max": 1}])
         start = limits[-1]["min"]
         for limit in limits:
@@ -201,12 +204,12 @@ def _time(_base: Base, words: Vocabulary) -> Iterator[Change]:
 
 
 def _north(base: Base, words: Vocabulary) -> Iterator[Change]:
-    if base.question["op"]["action"] != "publish":
+    if base.question["northbound"] is None:
         return
     for topic in _sorted({*words.topics, *words.texts, "topic/of/nobody"}):
         stem = topic.removesuffix("/#")
         for each in (stem, f"{stem}/a", f"{stem}-a", f"{stem}/a/b"):
-            yield f"topic {each}", {"northbound": {"topic": each, "consumer": "broker", "format": "json"}}
+            yield f"topic {each}", {"northbound": {"topic": each}}
     for consumer in _sorted({*words.consumers, "consumer-of-nobody"}):
         yield f"to {consumer}", {"northbound": {"consumer": consumer}}
     for form in _sorted({*words.formats, "format-of-nobody"}):
@@ -236,8 +239,41 @@ def _nodes(base: Base, words: Vocabulary) -> Iterator[Change]:
     for field in ("sampling_ms", "publishing_ms"):
         for number in sorted(words.numbers):
             yield f"{field} {number}", {"opcua": {field: number}}
+    for area in _areas(words):
+        yield from _bounds_of(area, node)
     for security, mode in (("None", None), ("Basic256Sha256", "Sign"), ("Basic256Sha256", "SignAndEncrypt")):
         yield f"{security} {mode}", {"opcua": {"security": security, "mode": mode}}
+
+
+def _areas(words: Vocabulary) -> Iterator[Mapping[str, Any]]:
+    for bundle in words.bundles:
+        for grant in bundle.data["grants"]:
+            yield from grant.get("opcua", ())
+
+
+def _bounds_of(area: Mapping[str, Any], node: Question) -> Iterator[Change]:
+    """Both sides of what an entry bounds by numbers: arguments, intervals and spans."""
+    for place, bound in enumerate(area.get("arguments", ())):
+        edges = [
+            bound[end] + more
+            for end, more in (("min", -1), ("min", 0), ("max", 0), ("max", 1))
+            if end in bound
+        ]
+        for value in (*edges, *bound.get("one_of", ()), None):
+            arguments = list(node["arguments"] or ())
+            if place < len(arguments):
+                arguments[place] = value
+                yield f"argument {place} {value}", {"opcua": {"arguments": arguments}}
+    for more in (-1, 0) if "min_interval_ms" in area else ():
+        for field in ("sampling_ms", "publishing_ms"):
+            yield (
+                f"{field} {area['min_interval_ms'] + more}",
+                {"opcua": {field: area["min_interval_ms"] + more}},
+            )
+    for more in (0, 1) if "most_history_s" in area else ():
+        end = NOON - (area["most_history_s"] + more) * SECOND
+        span = {"history_start_ns": NOON, "history_end_ns": end}
+        yield f"history of {area['most_history_s'] + more} s", {"opcua": span}
 
 
 def _sorted(values: Iterable[Any]) -> list[Any]:

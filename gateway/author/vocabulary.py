@@ -47,6 +47,8 @@ class Vocabulary:
         self.assets: dict[str, Mapping[str, Any]] = {}
         self.limits: dict[str, list[Mapping[str, int]]] = {}
         "Tag -> every limit that a grant or the bounds give it."
+        self.moved = _moved(bundles)
+        "Tags whose bounds are not the same in every bundle."
         self.edges: dict[tuple[str, str], set[int]] = {}
         "Asset and table -> addresses at the edges of ranges, on both sides."
         self.strange: set[str] = set()
@@ -134,6 +136,13 @@ def _constants(node: Any) -> Iterator[tuple[str, Any]]:
                 yield form, inner.get("value")
             else:
                 yield from _constants(inner)
+
+
+def _moved(bundles: Iterable[Bundle]) -> set[str]:
+    every = [bundle.data["bounds"]["limits"] for bundle in bundles]
+    return {
+        tag for limits in every for tag in limits if any(other.get(tag) != limits[tag] for other in every)
+    }
 
 
 def _all(bundles: Iterable[Bundle], member: str) -> set[str]:

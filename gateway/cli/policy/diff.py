@@ -66,7 +66,7 @@ def _write(file: Path, found: Difference) -> None:
     """A new file; what is there already is not touched."""
     with file.open("x") as out:
         for group in found.groups.sorted():
-            if group.turn is Turn.WIDENS:
+            if group.turn is Turn.WIDENS or group.loosens:
                 out.write(json.dumps(group.question) + "\n")
 
 
@@ -93,5 +93,6 @@ def _say(found: Difference) -> None:
     print()
     if found.widens:
         print(f"NEW allows what OLD denies: {counts[Turn.WIDENS]} of {asked}")
+        print(f"NEW drops or changes what OLD obliges to: {found.groups.loosened} of them")
     else:
         print(f"NEW never allows more than OLD on {asked}. That is a grid, not a proof.")

@@ -28,7 +28,9 @@ def add(below: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         "--old", type=Path, metavar="OLD", help="compare with this bundle, not with the record"
     )
     parser.add_argument(
-        "--no-widening", action="store_true", help="exit 1 if anything denied becomes allowed"
+        "--no-widening",
+        action="store_true",
+        help="exit 1 if anything denied becomes allowed, or an obligation goes",
     )
     sources.add(parser, required=True)
     parser.set_defaults(run=run)

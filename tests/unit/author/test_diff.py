@@ -76,6 +76,96 @@ WIDENINGS: dict[str, Callable[[Bundle], Bundle]] = {
     "a rule about the address beside": lambda b: replaced(b, '"holding", 13', '"holding", 14'),
 }
 
+TAGS = [f"plc-1.t{number:02}" for number in range(15)]
+NODE, METHOD = "nsu=urn:a;s=object", "nsu=urn:a;s=method"
+
+
+def _limits(data: dict[str, Any]) -> None:
+    limits = {tag: {"min": 0, "max": 10} for tag in TAGS}
+    data["bounds"]["limits"] = {}
+    grant(data, "operator-level-setpoint").update(tags=TAGS, limits=limits)
+
+
+def _bounds(data: dict[str, Any]) -> None:
+    data["bounds"]["limits"] = {tag: {"min": 0, "max": 10} for tag in TAGS}
+    grant(data, "operator-level-setpoint").update(tags=TAGS)
+    grant(data, "operator-level-setpoint").pop("limits")
+
+
+def _https(data: dict[str, Any], **members: Any) -> None:
+    one = {"id": "more", "roles": ["it-reader"], "actions": ["read"], "protocols": ["https"]}
+    data["grants"].append({**one, "assets": ["plc-1"], **members})
+
+
+def _publishing(data: dict[str, Any], **members: Any) -> None:
+    _https(data, **members)
+    grant(data, "more").update(roles=["collector"], actions=["publish"], protocols=["mqtt"])
+
+
+def _opcua(data: dict[str, Any], action: str, **entry: Any) -> None:
+    one = {"id": "more", "roles": ["operator"], "actions": [action], "protocols": ["opcua"]}
+    data["grants"].append({**one, "assets": ["plc-1"], "opcua": [{"nodes": [NODE], **entry}]})
+    data["bounds"]["writable"]["plc-1"] |= {"nodes": [NODE], "methods": [METHOD]}
+    for conduit in data["conduits"]:
+        conduit["protocols"] = sorted({*conduit["protocols"], "opcua"})
+
+
+def _entry(data: dict[str, Any], **entry: Any) -> None:
+    grant(data, "more")["opcua"][0].update(entry)
+
+
+Change = Callable[[dict[str, Any]], Any]
+STEPS: dict[str, tuple[Change, Change]] = {
+    "the last of many limits": (
+        _limits,
+        lambda d: grant(d, "operator-level-setpoint")["limits"][TAGS[-1]].update(max=11),
+    ),
+    "the last of many bounds": (_bounds, lambda d: d["bounds"]["limits"][TAGS[-1]].update(max=11)),
+    "one more of many tags over https": (
+        lambda d: _https(d, tags=TAGS[:-1]),
+        lambda d: grant(d, "more").update(tags=TAGS),
+    ),
+    "one more consumer over https": (
+        lambda d: _https(d, consumers=["a"]),
+        lambda d: grant(d, "more").update(consumers=["a", "b"]),
+    ),
+    "one more topic of one consumer": (
+        lambda d: _publishing(d, consumers=["central"], topics=["a/b"]),
+        lambda d: grant(d, "more").update(topics=["a/b", "a/c"]),
+    ),
+    "an argument one higher": (
+        lambda d: _opcua(d, "call", methods=[METHOD], arguments=[{"min": 0, "max": 9}, {"one_of": ["slow"]}]),
+        lambda d: _entry(d, arguments=[{"min": 0, "max": 10}, {"one_of": ["slow"]}]),
+    ),
+    "history a second longer": (
+        lambda d: _opcua(d, "read", services=["HistoryRead"], most_history_s=60),
+        lambda d: _entry(d, most_history_s=61),
+    ),
+    "asked a millisecond more often": (
+        lambda d: _opcua(d, "subscribe", min_interval_ms=500),
+        lambda d: _entry(d, min_interval_ms=499),
+    ),
+    "without an approval": (
+        lambda d: grant(d, "operator-pump").update(approval={"by": "viewer", "within_s": 60}),
+        lambda d: grant(d, "operator-pump").pop("approval"),
+    ),
+    "at another rate": (
+        lambda d: grant(d, "operator-pump").update(obligations=[{"type": "rate", "n": 1, "per_s": 60}]),
+        lambda d: grant(d, "operator-pump").update(obligations=[{"type": "rate", "n": 2, "per_s": 60}]),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", STEPS)
+def test_every_widening_of_what_a_plant_writes_is_found(change: str) -> None:
+    first, then = STEPS[change]
+    old = with_data(BASE, first)
+    new = with_data(old, then)
+    found = difference.run(Answers(load(old)), Answers(load(new)), 0, quiet)
+    assert found.widens
+    assert not found.as_json()["never_allows_more"]
+
+
 EQUAL_OR_NARROWER: dict[str, Callable[[Bundle], Bundle]] = {
     "a range one shorter": lambda b: with_data(
         b, lambda d: grant(d, "night-reads")["modbus"][0].update(ranges=[[100, 198]])

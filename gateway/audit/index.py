@@ -30,12 +30,14 @@ from gateway.audit.reader import Segment, Walk, segments
 from gateway.audit.storage import Disk
 from gateway.model.errors import JournalError
 
-VERSION = 4
+VERSION = 5
 MOST_FOUND = 100_000
 "Records one search may give."
 LOCK_WAIT_S = 120.0
 "How long a search waits for another one that is bringing the index up to date; then it builds its own."
 LOCK_LOOK_S = 0.05
+MOST_RELATED = 100
+"Records told beside one."
 LIKELY_BYTES = 4096
 "Most records are shorter, and are read at once."
 MOST_OPEN = 64
@@ -59,7 +61,7 @@ create table facet(shape integer, field text, value text);
 create index facet_field on facet(field, value, shape); create index facet_shape on facet(shape, field);
 create table doc(id integer primary key, key blob unique, shape integer, count integer);
 create table change(n integer, at integer, tag text, old real, new real, primary key(n, at)) without rowid;
-create table ref(value text, n integer, primary key(value, n)) without rowid;
+create table ref(value text, n integer, primary key(value, n)) without rowid; create index ref_n on ref(n);
 create table minute(minute integer primary key, first integer, last integer);
 create table place(n integer, segment integer, offset integer, begun integer, last blob, origin text,
   size integer, root blob);
@@ -285,6 +287,18 @@ class Index:
             "select n from record where n in (?, ?) or pair = ? order by n", (row[0], lead, lead)
         )
         return list(self.stored([n for (n,) in rows]))
+
+    def related(self, n: int) -> list[int]:
+        """Records that name the same request or record, or this one, or that this one names; in order."""
+        query = """select n from ref where value in (select value from ref where n = ?1)
+            or value = (select id from record where n = ?1)
+            union select n from record where id in (select value from ref where n = ?1) order by 1 limit ?2"""
+        return [found for (found,) in self.db.execute(query, (n, MOST_RELATED)) if found != n]
+
+    def came(self, n: int) -> str | None:
+        """What came of an intent, in words; null where no outcome is recorded."""
+        row = self.db.execute("select came from record where n = ?", (n,)).fetchone()
+        return row[0] if row is not None else None
 
     def moment(self, name: str) -> tuple[int, int] | None:
         """Index and time of the record of that id or index."""

@@ -20,6 +20,7 @@ from gateway.audit.flood import Flood, Tally, key
 from gateway.audit.gap import Lapse
 from gateway.audit.log import Log
 from gateway.audit.opening import Recovery, open_log
+from gateway.audit.outcome import timed
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk, Storage
 from gateway.audit.windows import Windows
@@ -225,7 +226,7 @@ class Journal:
             RecordKind.OUTCOME,
             now,
             who={"subject": caller.identity.subject, "source": caller.source},
-            result=short(result),
+            result=short(timed(result, intent.asked_ns, now.mono_ns)),
             about=intent.record,
             connection=caller.connection,
         )
@@ -378,7 +379,7 @@ class Journal:
         if failed is not None:
             waiting.answer(NotRecorded("journal_failed"))
             return
-        durable = Durable(waiting.record, index)
+        durable = Durable(waiting.record, index, waiting.since_ns)
         if not waiting.answer(durable):
             # Nobody waits any more, so nobody will act, and nobody else will write that down.
             self.outcome(durable, waiting.caller, {"status": "not_sent", "why": "given_up"}, now)

@@ -21,6 +21,13 @@ def outcome(result: dict[str, Any]) -> str:
     return status if status in OUTCOMES else "unknown"
 
 
+def timed(result: dict[str, Any], asked_ns: int | None, now_ns: int) -> dict[str, Any]:
+    """A result with how long it took: from the asking, so the record's own way to the disk is in it."""
+    if asked_ns is None:
+        return result
+    return {**result, "latency_ms": round((now_ns - asked_ns) / 1_000_000, 3)}
+
+
 def words(result: dict[str, Any]) -> str:
     """A result on one line: `ok`, `exception 02`, `not sent` …"""
     status = str(result.get("status")).replace("_", " ")

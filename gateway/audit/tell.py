@@ -54,7 +54,9 @@ def sentence(records: Sequence[Told]) -> str:
     told = f"{moment(lead['wall_ns'])}: {_brief(lead, words(result) if ended else None, full=True)}."
     if ended is not None:
         rest = ", ".join(
-            f"{k} {v}" for k, v in result.items() if k not in ("status", "code") and v not in (None, "")
+            f"{k} {v}"
+            for k, v in result.items()
+            if k not in ("status", "code", "latency_ms") and v not in (None, "")
         )
         text = RESULTS.get(outcome(result), UNKNOWN).format(words(result))
         told += f" {text}" + (f" ({rest})" if rest else "")

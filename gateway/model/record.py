@@ -70,6 +70,8 @@ class Durable(Struct, frozen=True, gc=False):
     "ULID of the record."
     index: int
     "Its index in the log."
+    asked_ns: int | None = None
+    "Monotonic time at which the record was asked for, so that its outcome can say how long it took."
 
 
 class Accepted:

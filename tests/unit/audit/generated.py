@@ -6,13 +6,14 @@ times and values, and appended by the real log. `Truth` is kept by the generator
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import msgspec
 
-from gateway.audit.entry import Writer
+from gateway.audit import entry
 from gateway.audit.log import Log
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk
@@ -162,7 +163,7 @@ class Month:
         self._count = count
         self._random = Random(seed)  # noqa: S311 # the same month every time
         self._ulids = Ulids(seed)
-        self._writer = Writer("gw-1", Ulids(1), describe, lambda tag: (0.1, "°C"))
+        self._writer = entry.Writer("gw-1", Ulids(1), describe, units)
         self._now = Now(wall_ns=WALL, mono_ns=MONO, trusted=True, judge_ns=WALL)
         self._stamps: dict[Any, Stamp] = {}
         self._values: dict[str, int] = {}
@@ -205,7 +206,7 @@ class Month:
 
     def _marks(self) -> dict[int, Any]:
         n = self._count
-        marks = {i * n // 4 + 3: lambda r=r: self._policy(r) for i, r in enumerate(REVISIONS)}
+        marks: dict[int, Any] = {i * n // 4 + 3: partial(self._policy, r) for i, r in enumerate(REVISIONS)}
         marks |= {n // 3: self._break_glass, n // 3 * 2 + 7: self._break_glass, n // 2 + 11: self._alarm}
         marks |= {n // 10 * i + 5: self._approved for i in range(1, 8)}
         marks[n // 5 * 4 + 9] = self._gap
@@ -253,9 +254,8 @@ class Month:
             self._values[tag] = after
             if tag == SET_POINT:
                 self.truth.set_point.append((index, who, before / 10, after / 10))
-        elif status is None or status == "timeout":
-            if status is None:
-                self.truth.open_writes.add(index)
+        elif status is None:
+            self.truth.open_writes.add(index)
         if who == VENDOR:
             self.truth.vendor[asset, "write"] += 1
             self._vendor(index)
@@ -434,9 +434,9 @@ class Month:
             RecordKind.INTENT,
             self._now,
             ulid=ID,
-            who=_who(by),
-            what={**_what(operation), "also": []},
-            why={**_why(decision, question), "also": []},
+            who=entry.who(by),
+            what={**entry.what(operation, units), "also": []},
+            why={**entry.why(decision, question), "also": []},
             connection=by.connection,
         )
         return data
@@ -461,9 +461,9 @@ class Month:
             RecordKind.DENIAL,
             self._now,
             ulid=ID,
-            who=_who(by),
-            what=_what(operation),
-            why=_why(denied, question),
+            who=entry.who(by),
+            what=entry.what(operation, units),
+            why=entry.why(denied, question),
             connection=by.connection,
         )
         return data
@@ -496,7 +496,7 @@ class Month:
             }
             rows.append(msgspec.json.encode(row))
         told = {
-            "who": _who(by),
+            "who": entry.who(by),
             "what": {"protocol": "modbus", "action": "read", "asset": asset, "asset_kind": "plc"},
             "why": {"decision": "allow", "revision": REVISIONS[0], "input": common},
         }
@@ -511,25 +511,12 @@ class Month:
             if who is None
             else {"subject": None, "source": who}
             if who == "internal"
-            else _who(caller(who, self._source(who)))
+            else entry.who(caller(who, self._source(who)))
         )
         _, data = self._writer.record(kind, self._now, ulid=ID, who=by, note=note)
         return data
 
 
-def _who(by: Caller) -> dict[str, Any]:
-    from gateway.audit.entry import who
-
-    return who(by)
-
-
-def _what(operation: Operation) -> dict[str, Any]:
-    from gateway.audit.entry import what
-
-    return what(operation, lambda tag: (0.1, "°C"))
-
-
-def _why(decision: Allowed | Denied, question: bytes) -> dict[str, Any]:
-    from gateway.audit.entry import why
-
-    return why(decision, question)
+def units(_: str) -> tuple[float, str]:
+    """Every tag of this plant is a tenth of a degree."""
+    return 0.1, "°C"

@@ -378,7 +378,11 @@ def test_an_intent_whose_caller_went_away_is_recorded_as_not_sent(tmp_path: Path
         await journal.stop()
 
     asyncio.run(run())
-    assert of_kind(tmp_path, "outcome")[0]["result"] == {"status": "not_sent", "why": "given_up"}
+    assert of_kind(tmp_path, "outcome")[0]["result"] == {
+        "status": "not_sent",
+        "why": "given_up",
+        "latency_ms": 0.0,
+    }
 
 
 def test_nothing_is_promised_before_start(tmp_path: Path) -> None:
@@ -438,4 +442,4 @@ def test_what_cannot_be_written_down_raises_nothing_and_lets_nothing_happen(tmp_
     asyncio.run(run())
     assert of_kind(tmp_path, "denial")[0]["why"]["input"] is None
     assert of_kind(tmp_path, "finding")[0]["note"] == {"finding": "'\\udc80'"}
-    assert of_kind(tmp_path, "outcome")[0]["result"] == {"status": "'\\udc80'"}
+    assert of_kind(tmp_path, "outcome")[0]["result"] == {"status": "'\\udc80'", "latency_ms": 0.0}

@@ -1,4 +1,8 @@
-"""A disk that loses, tears and reorders whatever was not synced, at the moment the plug is pulled."""
+"""A disk that loses, tears and reorders whatever was not synced, at the moment the plug is pulled.
+
+A sync that fails does as Linux does: what it should have written counts as clean from then on, so the next
+sync succeeds without it, and the cache shows it until the power fails.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +20,8 @@ class Node:
     cached: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes]] = field(default_factory=list)
     "Offset and bytes of writes; (-size - 1, b'') for a truncation."
+    dropped: list[tuple[int, bytes]] = field(default_factory=list)
+    "What a failed sync did not write: no later one will. Some of it may be on the platter all the same."
     named: bool = False
     "Its name is durable."
 
@@ -93,7 +99,7 @@ class Memory:
                 continue
             left = bytearray(node.stable)
             whole_file = any(offset == 0 and data == bytes(node.cached) for offset, data in node.pending[:1])
-            for offset, data in node.pending:
+            for offset, data in (*node.dropped, *node.pending):
                 if offset < 0:
                     if choose(2):
                         _cut(left, -offset - 1)
@@ -155,9 +161,19 @@ class Handle:
         self._node.pending.append((-size - 1, b""))
 
     def fdatasync(self) -> None:
-        self._disk.step("fdatasync", self._name)
-        self._node.stable = bytearray(self._node.cached)
-        self._node.pending.clear()
+        node = self._node
+        try:
+            self._disk.step("fdatasync", self._name)
+        except OSError:
+            node.dropped += node.pending
+            node.pending.clear()
+            raise
+        for offset, data in node.pending:
+            if offset < 0:
+                _cut(node.stable, -offset - 1)
+            else:
+                _put(node.stable, offset, data)
+        node.pending.clear()
 
     def close(self) -> None:
         """Nothing to let go of."""

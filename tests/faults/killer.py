@@ -76,7 +76,7 @@ def live(folder: Path, receipts: int) -> Life:
 
 
 def tear(folder: Path, rng: random.Random) -> int:
-    """Put half a record behind the last whole one; the index that it would have had."""
+    """Put half a record behind the last whole one, its length at least; the index that it would have had."""
     path = max((folder / SEGMENTS).glob("*.seg"))
     with path.open("r+b") as file:
         fd = file.fileno()
@@ -84,7 +84,7 @@ def tear(folder: Path, rng: random.Random) -> int:
         for _ in scan:
             pass
         whole = framing.frame(scan.index, rng.randbytes(rng.randrange(16, 4000)) + b"}")
-        os.pwrite(fd, whole[: rng.randrange(1, len(whole))], scan.offset)
+        os.pwrite(fd, whole[: rng.randrange(framing.FRAME.size // 2, len(whole))], scan.offset)
     return scan.index
 
 

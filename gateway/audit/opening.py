@@ -24,6 +24,8 @@ class Recovery(Struct, frozen=True, kw_only=True):
 
     size: int
     "Records that the earlier runs left."
+    gone: int
+    "How many of them are before the first segment."
     clean: bool
     "The last run ended by itself."
     cut: Cut | None
@@ -48,6 +50,7 @@ def open_log(
     windows, saved = _windows(writer, carried, left, now)
     recovery = Recovery(
         size=left.size,
+        gone=left.gone,
         clean=left.clean,
         cut=left.cut,
         cut_checkpoint_bytes=left.cut_notes,

@@ -47,6 +47,8 @@ class Left(Struct, kw_only=True):
     """What an earlier run left behind."""
 
     size: int = 0
+    gone: int = 0
+    "Records before the first segment: retention took them, says `audit verify` or says that it did not."
     cut: Cut | None = None
     cut_notes: int = 0
     "Bytes of an unfinished checkpoint that were cut."
@@ -89,7 +91,7 @@ def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, 
     grown = _grown(storage, firsts, last, left)
     if isinstance(grown, str):
         left = Left(cut_notes=left.cut_notes, rebuilt=True)
-        grown = _replayed(storage, tiles.Tiles(storage), firsts, 0, last, left)
+        grown = _rebuilt(storage, firsts, last, left)
     if isinstance(grown, str):
         raise JournalError(f"the journal is not what was signed: {grown}; see `audit verify`")
     tree, used = grown
@@ -100,7 +102,7 @@ def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, 
         signer.remember(last)
     log.adopt_notes(storage.open(CHECKPOINTS), notes_end)
     storage.sync_folder("")
-    left.size = log.size
+    left.size, left.gone = log.size, firsts[0] if firsts else 0
     return log, left
 
 
@@ -167,10 +169,19 @@ Grown = tuple[tiles.Tiles, int]
 
 def _grown(storage: Storage, firsts: list[int], last: Checkpoint | None, left: Left) -> Grown | str:
     """The tree from the tiles and the last segments; a text where they do not agree with the checkpoint."""
-    begin = firsts[-LOOKED_BACK] if len(firsts) > LOOKED_BACK else 0
+    begin = firsts[-LOOKED_BACK:][0] if firsts else 0
     tree = tiles.load(storage, begin)
     if tree is None or (begin and (last is None or last.size < begin)):
         return "the tiles are not enough"
+    return _replayed(storage, tree, firsts, begin, last, left)
+
+
+def _rebuilt(storage: Storage, firsts: list[int], last: Checkpoint | None, left: Left) -> Grown | str:
+    """The tree from every record there is; of what retention took only the tiles know."""
+    begin = firsts[0] if firsts else 0
+    tree = tiles.load(storage, begin)
+    if tree is None:
+        return f"records 0 to {begin - 1} are gone, and the tiles with their hashes are missing or damaged"
     return _replayed(storage, tree, firsts, begin, last, left)
 
 
@@ -187,7 +198,7 @@ def _replayed(
     used = 0
     if not firsts:
         return (tree, 0) if signed == 0 else f"{signed} records were signed, there are none"
-    if firsts[0] != 0:
+    if firsts[0] > signed:
         return f"the first segment begins at {firsts[0]}, not at 0"
     for first in firsts:
         if first < begin:

@@ -66,11 +66,13 @@ class Rsyslog:
             self._process = None
 
     def events(self) -> list[dict[str, Any]]:
-        """What it wrote, line for line; a kill in the middle of a write may leave a line that is none."""
+        """What it wrote, line for line. A kill may leave half a line, in which the next begins."""
         found = []
         for line in self.file.read_text().splitlines() if self.file.exists() else ():
             try:
                 found.append(json.loads(line))
             except ValueError:
-                continue
+                whole = line.rfind('{"class_uid"')
+                if whole > 0:
+                    found.append(json.loads(line[whole:]))
         return found

@@ -1,0 +1,180 @@
+"""What proves that a receiver has everything, and what does not: against TLS servers that behave badly."""
+
+# ruff: noqa: F811 - the fixture `pki` is imported, and asked for by its name
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.export import receipt
+from gateway.export.receipt import Connection, Unreachable
+from gateway.identity.contexts import client_context
+from tests.pki import Credential, Pki, pki  # noqa: F401
+
+MESSAGE = b"5 hello"
+
+
+class Receiver:
+    """A TLS server in a thread, for one connection; `behave` is what it does with it."""
+
+    def __init__(self, pki: Pki, server: Credential, behave: Callable[[ssl.SSLSocket], None]) -> None:
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki.anchors("it")))
+        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._context.load_cert_chain(server.cert, server.key)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.received = b""
+        self._behave = behave
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            sock, _ = self._listener.accept()
+            with self._context.wrap_socket(sock, server_side=True) as tls:
+                self._behave(tls)
+
+    def close(self) -> None:
+        self._listener.close()
+        self._thread.join(5)
+
+
+def read_all(tls: ssl.SSLSocket) -> bytes:
+    """Everything up to the other side's goodbye."""
+    parts = []
+    with contextlib.suppress(ssl.SSLEOFError):
+        while part := tls.recv(4096):
+            parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.fixture
+def own(pki: Pki, request: pytest.FixtureRequest) -> Credential:
+    return pki.issue("it-client", "it", f"receipt-{abs(hash(request.node.name)) % 10**9}")
+
+
+@pytest.fixture
+def server(pki: Pki, request: pytest.FixtureRequest) -> Credential:
+    return pki.issue("it-server", "it", f"receiver-{abs(hash(request.node.name)) % 10**9}")
+
+
+@pytest.fixture
+def serve(pki: Pki, server: Credential) -> Iterator[Callable[[Callable[[ssl.SSLSocket], None]], Receiver]]:
+    made: list[Receiver] = []
+
+    def start(behave: Callable[[ssl.SSLSocket], None]) -> Receiver:
+        made.append(Receiver(pki, server, behave))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+Serve = Callable[[Callable[[ssl.SSLSocket], None]], Receiver]
+
+
+async def deliver(
+    port: int, pki: Pki, own: Credential, data: bytes = MESSAGE, anchors: Path | None = None
+) -> None:
+    trusted = anchors or pki.anchors("it")
+    connection = await Connection.open("127.0.0.1", port, lambda: client_context(trusted, own.cert, own.key))
+    await connection.send(data)
+    await connection.finish()
+
+
+async def test_a_receiver_that_read_it_all_and_closed_has_it(serve: Serve, pki: Pki, own: Credential) -> None:
+    got: list[bytes] = []
+    data = bytes(range(256)) * 4096  # more than one TLS record and more than the socket holds
+    await deliver(serve(lambda tls: got.append(read_all(tls))).port, pki, own, data)
+    assert got == [data]
+
+
+async def test_a_goodbye_within_tls_is_a_receipt_too(serve: Serve, pki: Pki, own: Credential) -> None:
+    def polite(tls: ssl.SSLSocket) -> None:
+        read_all(tls)
+        tls.unwrap()
+        tls.recv(1)  # the connection itself stays open for a while
+
+    await deliver(serve(polite).port, pki, own)
+
+
+def reset(tls: ssl.SSLSocket) -> None:
+    """As the kernel does for a process that dies with something unread."""
+    tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    tls.close()
+
+
+async def test_a_receiver_that_dies_has_nothing(serve: Serve, pki: Pki, own: Credential) -> None:
+    with pytest.raises(Unreachable):
+        await deliver(serve(reset).port, pki, own)
+
+
+async def test_one_that_dies_after_reading_half_has_nothing(serve: Serve, pki: Pki, own: Credential) -> None:
+    def half(tls: ssl.SSLSocket) -> None:
+        tls.recv(1024)
+        reset(tls)
+
+    with pytest.raises(Unreachable):
+        await deliver(serve(half).port, pki, own, bytes(1 << 22))
+
+
+async def test_one_that_closes_before_we_are_done_has_nothing(
+    serve: Serve, pki: Pki, own: Credential
+) -> None:
+    def early(tls: ssl.SSLSocket) -> None:
+        tls.recv(1)
+
+    with pytest.raises(Unreachable):
+        await deliver(serve(early).port, pki, own, bytes(1 << 22))
+
+
+async def test_one_that_says_nothing_is_given_up(
+    serve: Serve, pki: Pki, own: Credential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipt, "RECEIPT_S", 0.3)
+    gone = threading.Event()
+    made = serve(lambda tls: (read_all(tls), gone.wait(10), None)[2])
+    with pytest.raises(Unreachable, match="not in time"):
+        await deliver(made.port, pki, own)
+    gone.set()
+
+
+async def test_one_that_takes_nothing_is_given_up(
+    serve: Serve, pki: Pki, own: Credential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipt, "SEND_S", 0.3)
+    gone = threading.Event()
+    made = serve(lambda _: (gone.wait(10), None)[1])
+    with pytest.raises(Unreachable, match="not in time"):
+        await deliver(made.port, pki, own, bytes(1 << 25))
+    gone.set()
+
+
+async def test_nobody_listens(free_port: Callable[[], int], pki: Pki, own: Credential) -> None:
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
+        await deliver(free_port(), pki, own)
+
+
+async def test_a_receiver_that_nobody_vouches_for_gets_nothing(
+    serve: Serve, pki: Pki, own: Credential
+) -> None:
+    got: list[bytes] = []
+    made = serve(lambda tls: got.append(read_all(tls)))
+    with pytest.raises(Unreachable, match="certificate"):
+        await deliver(made.port, pki, own, anchors=pki.anchors("plant"))
+    assert got in ([], [b""])
+
+
+async def test_a_client_that_the_receiver_does_not_know_has_no_receipt(serve: Serve, pki: Pki) -> None:
+    """With TLS 1.3 the refusal comes after our handshake is over."""
+    stranger = pki.issue("modbus-client", "plant", "stranger-to-siem")
+    with pytest.raises(Unreachable):
+        await deliver(serve(lambda _: None).port, pki, stranger)

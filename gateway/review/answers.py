@@ -9,21 +9,26 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
 from gateway.audit import proof, tell
 from gateway.audit.index import Index
 from gateway.audit.note import Checkpoint, opened, verifier_key
+from gateway.audit.paper import csv, page
 from gateway.audit.query import Filters, find
+from gateway.audit.report import WHOLE, report
 from gateway.audit.timeline import timeline
 from gateway.model.errors import JournalError
 from gateway.review.jobs import Answer, Found, Nothing
-from gateway.review.wishes import Follow, Grown, Newest, Prove, Search, Show, Wish
+from gateway.review.wishes import Follow, Grown, Newest, Prove, Report, Search, Show, Wish, said
 
 MOST_PAGE = 1024 * 1024
 "Bytes of a page's records, more or less: the one that passes it is the last."
 TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+CSV = "text/csv; charset=utf-8"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -55,6 +60,21 @@ def _follow(wish: Follow, _: Path, index: Index) -> Answer:
     filters = Filters(who=wish.who, asset=wish.asset, since_ns=_ns(wish.since), until_ns=_ns(wish.until))
     found = timeline(index, filters)
     return _json({"entries": found.entries, "left_out": found.left_out}, index)
+
+
+def _report(wish: Report, _: Path, index: Index) -> Answer:
+    filters = Filters(who=wish.who, asset=wish.asset, since_ns=_ns(wish.since), until_ns=_ns(wish.until))
+    names = WHOLE if wish.section is None else (wish.section,)
+    if wish.format == "csv" and len(names) > 1:
+        return Nothing(400, "bad_request", f"csv is one table: add section, one of {', '.join(WHOLE)}")
+    tables = report(index, filters, names)
+    match wish.format:
+        case "json":
+            return _json({"tables": tables}, index)
+        case "csv":
+            return Found(csv(tables[0]).encode(), CSV)
+        case "html":
+            return Found(page("Audit report", _about(wish, index), tables).encode(), HTML)
 
 
 def _show(wish: Show, _: Path, index: Index) -> Answer:
@@ -115,6 +135,14 @@ def _json(told: dict[str, Any], index: Index) -> Found:
     return Found(_encode({**told, "indexed": index.size, "damaged": index.damaged}))
 
 
+def _about(wish: Report, index: Index) -> list[str]:
+    """What the page is of."""
+    about = [f"Asked for: {unquote(said(wish))}, from a journal of {index.size} records."]
+    if index.damaged is not None:
+        about.append(f"The journal is damaged at record {index.damaged}: this is not all.")
+    return about
+
+
 def _none(record: str) -> Nothing:
     return Nothing(404, "no_record", f"there is no record {record}, or retention has taken it")
 
@@ -150,6 +178,7 @@ def _base64(value: bytes) -> str:
 _ANSWERS: dict[type[Wish], Callable[[Any, Path, Index], Answer]] = {
     Search: _search,
     Follow: _follow,
+    Report: _report,
     Show: _show,
     Prove: _prove,
     Newest: _newest,

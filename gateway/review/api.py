@@ -37,6 +37,10 @@ MOST_CONNECTIONS = 32
 "Each may hold one answer that its reader takes slowly: 128 MiB all together, at the very worst."
 
 
+INERT = {**HEADERS, "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+"On every answer: what somebody wrote into a record is never more than text in a reviewer's browser."
+
+
 class Frame:
     """A look as a frame: what the permit holds is the job, encoded from what was understood."""
 
@@ -76,7 +80,7 @@ class ReviewApi:
                 raise Problem(413, "a GET takes no body", code="too_large")
             async with _Turn(self._under_way, caller, self._rates, self._clock()):
                 found = await self._through(look, _wish(look, request), caller)
-            return web.Response(body=found.body, headers={**HEADERS, "Content-Type": found.media})
+            return web.Response(body=found.body, headers={**INERT, "Content-Type": found.media})
 
         return handle
 

@@ -21,8 +21,10 @@ WITHIN_S = 10.0
 "How long an answer may take, waiting for others included."
 KEEP_EVERY_S = 10.0
 "How often the index is brought up to date while nobody asks, so that who asks need not wait for it."
-KEEP_WITHIN_S = 600.0
-"How long that may take: ten million records take minutes, once."
+KEEP_WITHIN_S = 30.0
+"How long that may take."
+FIRST_WITHIN_S = 900.0
+"How long it may take at first: ten million records take minutes. Who asks meanwhile hears that it is busy."
 END_S = 1.0
 "How long the child may take to end once its input has ended; then it is killed."
 
@@ -71,11 +73,12 @@ class Desk:
 
     async def run(self) -> None:
         """Keep the index up to date, until cancelled."""
-        job = jobs.encoded(Job(None, KEEP_WITHIN_S))
+        within_s = FIRST_WITHIN_S
         while True:
             with contextlib.suppress(*FAILURES, TimeoutError):
-                async with self._turn, asyncio.timeout(KEEP_WITHIN_S):
-                    await self._exchanged(job)
+                async with self._turn, asyncio.timeout(within_s):
+                    await self._exchanged(jobs.encoded(Job(None, within_s)))
+                within_s = KEEP_WITHIN_S
             await asyncio.sleep(KEEP_EVERY_S)
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from gateway.model.operation import AdminTarget
 from gateway.review import wishes
-from gateway.review.wishes import Follow, Grown, Newest, Prove, Search, Show, Wish
+from gateway.review.wishes import Follow, Grown, Newest, Prove, Report, Search, Show, Wish
 
 
 class Look(Struct, frozen=True):
@@ -19,6 +19,7 @@ class Look(Struct, frozen=True):
 LOOKS: tuple[Look, ...] = (
     Look("/audit/v1/search", "audit.search", Search, "Records that fit all conditions, in pages"),
     Look("/audit/v1/timeline", "audit.search", Follow, "What happened, in order, what repeats told once"),
+    Look("/audit/v1/report", "audit.report", Report, "A period as tables: JSON, HTML, CSV"),
     Look("/audit/v1/records/{record}", "audit.record", Show, "One record, told, and what belongs to it"),
     Look("/audit/v1/records/{record}/proof", "audit.proof", Prove, "A .tlog-proof file (C2SP)"),
     Look("/audit/v1/checkpoint", "audit.checkpoint", Newest, "The newest checkpoint, a signed note"),

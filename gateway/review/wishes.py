@@ -27,6 +27,20 @@ Limit = Annotated[int, Meta(ge=1, le=MOST_FOUND)]
 Ended = Literal["ok", "timeout", "unknown", "exception", "not_sent"]
 "`audit.outcome.OUTCOMES`."
 
+Section = Literal[
+    "writes",
+    "glass",
+    "approvals",
+    "denials",
+    "refused",
+    "unknown",
+    "gaps",
+    "policies",
+    "expiry",
+    "touched",
+]
+"`audit.report.SECTIONS`."
+
 
 class Search(Struct, frozen=True, kw_only=True, tag=True):
     """Records that fit everything given, the newest first: `audit search`."""
@@ -70,6 +84,20 @@ class Follow(Struct, frozen=True, kw_only=True, tag=True):
     until: Moment | None = None
 
 
+class Report(Struct, frozen=True, kw_only=True, tag=True):
+    """A period as tables: `audit report`."""
+
+    since: Moment
+    until: Moment | None = None
+    "Exclusive; without it to the end."
+    who: Text | None = None
+    asset: Text | None = None
+    section: Section | None = None
+    "Only this table."
+    format: Literal["json", "html", "csv"] = "json"
+    "`csv` is for one section."
+
+
 class Show(Struct, frozen=True, kw_only=True, tag=True):
     """One record as a sentence, and what belongs to it."""
 
@@ -94,7 +122,7 @@ class Grown(Struct, frozen=True, kw_only=True, tag=True):
     "Without it the size of the newest checkpoint."
 
 
-Wish = Search | Follow | Show | Prove | Newest | Grown
+Wish = Search | Follow | Report | Show | Prove | Newest | Grown
 "Everything that can be asked."
 
 

@@ -1,23 +1,26 @@
 """The reviewers' API of a running gateway: what an auditor finds, who is turned away, what is recorded."""
 
+import asyncio
 import base64
 import json
+import re
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from statistics import quantiles
+from statistics import median
 from typing import Any
 
 import pytest
 
 from gateway.audit.note import opened, verifier_key
 from gateway.audit.tree import consistent
-from gateway.review.api import AT_ONCE, BUDGET
+from gateway.review.api import BUDGET
 from tests.conftest import find
-from tests.faults.site import until
+from tests.faults.site import until, value
 from tests.interop.reviewing import AUDITOR, Reviewed
 
 pytestmark = pytest.mark.needs("curl")
@@ -190,3 +193,75 @@ def test_nothing_can_be_done_here_but_looking(site: Reviewed) -> None:
         words = [*site.words(site.auditor, "search"), "--request", method]
         done = subprocess.run(words, capture_output=True, check=False, timeout=30)
         assert done.stdout.endswith(b"\n405")
+
+
+def test_a_report_opens_in_a_browser_that_may_load_nothing(site: Reviewed) -> None:
+    words = [*site.words(site.auditor, "report", since="2020-01-01T00:00:00Z", format="html"), "--include"]
+    done = subprocess.run(words, capture_output=True, check=True, timeout=30)
+    head, _, page = done.stdout.partition(b"\r\n\r\n")
+    assert b"Content-Security-Policy: default-src 'none'" in head
+    assert b"Content-Type: text/html" in head
+    assert HMI.encode() in page
+    tables = site.look("report", since="2020-01-01T00:00:00Z")["tables"]
+    (touched,) = (table["rows"] for table in tables if table["name"] == "touched")
+    assert [HMI, "plc-1", "write"] in [row[:3] for row in touched]
+
+
+class Hostile:
+    """A reviewer with the role, who asks as fast as he can over connections that he keeps."""
+
+    def __init__(self, site: Reviewed) -> None:
+        self._context = site.auditor.client_context(site.pki.root)
+        self._port = site.review_port
+        self.statuses: Counter[int] = Counter()
+        self._shaking = asyncio.Semaphore(4)
+
+    async def connection(self, requests: int) -> None:
+        async with self._shaking:
+            reader, writer = await asyncio.open_connection(
+                "localhost", self._port, ssl=self._context, server_hostname="localhost"
+            )
+        for _ in range(requests):
+            writer.write(b"GET /audit/v1/search?limit=500&text=plc* HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.statuses[int(head.split()[1])] += 1
+            length = re.search(rb"Content-Length: (\d+)", head)
+            assert length is not None
+            await reader.readexactly(int(length[1]))
+        writer.close()
+
+    async def attack(self) -> None:
+        await asyncio.gather(*(self.connection(20) for _ in range(12)))
+
+
+def test_a_hostile_reviewer_is_told_429_and_the_plant_is_served(tmp_path: Path) -> None:
+    curl = find("curl")
+    assert curl is not None
+    with Reviewed(tmp_path, curl) as site:
+        site.run()
+        hmi = site.client("hmi-1")
+        hostile = Hostile(site)
+        attack = threading.Thread(target=lambda: asyncio.run(hostile.attack()))
+        attack.start()
+        took = []
+        while attack.is_alive():
+            begun = time.monotonic()
+            assert hmi.read(10) == value(10)
+            took.append(time.monotonic() - begun)
+        attack.join()
+        assert set(hostile.statuses) <= {200, 429, 503}
+        assert hostile.statuses[429] >= 240 - BUDGET
+        assert len(took) > 100
+        assert median(took) < 0.05
+
+
+async def test_who_reads_slowly_holds_one_answer_and_nobody_else(site: Reviewed) -> None:
+    context = site.auditor.client_context(site.pki.root)
+    reader, writer = await asyncio.open_connection(
+        "localhost", site.review_port, ssl=context, server_hostname="localhost", limit=1024
+    )
+    for _ in range(3):
+        writer.write(b"GET /audit/v1/search?limit=500 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await asyncio.to_thread(site.raw, site.auditor, "checkpoint"))[0] == 200
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()

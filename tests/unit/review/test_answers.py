@@ -2,22 +2,25 @@
 
 import base64
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from gateway.audit.index import Index
 from gateway.audit.note import opened, verifier_key
+from gateway.audit.outcome import OUTCOMES
 from gateway.audit.reader import records
+from gateway.audit.report import SECTIONS
 from gateway.audit.tree import consistent
 from gateway.model.errors import JournalError
 from gateway.model.record import RecordKind
 from gateway.review import answers
 from gateway.review.answers import answer
 from gateway.review.jobs import Found, Nothing
-from gateway.review.wishes import Follow, Grown, Newest, Prove, Search, Show, Wish
+from gateway.review.wishes import Ended, Follow, Grown, Newest, Prove, Report, Search, Section, Show, Wish
 from tests.unit.review.conftest import WRITES
 
 
@@ -115,3 +118,36 @@ def test_a_timeline_has_denials_once(journal: Path, index: Index) -> None:
     assert not told["left_out"]
     assert sum(each["records"] for each in told["entries"]) >= WRITES
     assert len(told["entries"]) == 3
+
+
+SINCE = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_each_table_of_the_report_can_be_had_alone(journal: Path, index: Index, section: Any) -> None:
+    (table,) = found(Report(since=SINCE, section=section), journal, index)["tables"]
+    assert table["name"] == section
+    told = answer(Report(since=SINCE, section=section, format="csv"), journal, index)
+    assert isinstance(told, Found)
+    assert told.body.decode().splitlines()[0].count(",") == len(table["columns"]) - 1
+
+
+def test_the_whole_report_says_who_wrote_what_and_opens_anywhere(journal: Path, index: Index) -> None:
+    told = answer(Report(since=SINCE, format="html"), journal, index)
+    assert isinstance(told, Found)
+    text = told.body.decode()
+    assert "spiffe://plant.example/hmi-3" in text
+    assert "since=2020-01-01" in text
+    assert "http://" not in text.replace("http://www.w3.org/", "")
+    assert "<script" not in text
+
+
+def test_a_csv_of_everything_is_refused(journal: Path, index: Index) -> None:
+    told = answer(Report(since=SINCE, format="csv"), journal, index)
+    assert isinstance(told, Nothing)
+    assert (told.status, told.code) == (400, "bad_request")
+
+
+def test_words_are_those_of_the_log() -> None:
+    assert set(get_args(Section)) == set(SECTIONS)
+    assert set(get_args(Ended)) == set(OUTCOMES)

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
+from gateway.audit.reader import records
 from gateway.review import desk as desks
 from gateway.review import jobs
 from gateway.review.desk import MOST_WAITING, Desk
@@ -86,3 +88,24 @@ async def test_the_child_ends_with_its_input_and_steps_back(journal: Path, tmp_p
         assert os.getpriority(os.PRIO_PROCESS, pid) > 0
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_the_index_is_kept_up_to_date_while_nobody_asks(journal: Path, tmp_path: Path) -> None:
+    file = tmp_path / "index.db"
+    count = len(list(records(journal)))
+    async with opened(journal, tmp_path) as desk:
+        keeping = asyncio.get_running_loop().create_task(desk.run())
+        async with asyncio.timeout(20):
+            while _indexed(file) < count:
+                await asyncio.sleep(0.02)
+        keeping.cancel()
+
+
+def _indexed(file: Path) -> int:
+    """Records in an index that somebody else keeps."""
+    with closing(sqlite3.connect(file)) as db:
+        try:
+            row = db.execute("select n from place").fetchone()
+        except sqlite3.OperationalError:
+            return 0
+    return int(row[0]) if row is not None else 0

@@ -96,7 +96,7 @@ async def test_the_index_is_kept_up_to_date_while_nobody_asks(journal: Path, tmp
     async with opened(journal, tmp_path) as desk:
         keeping = asyncio.get_running_loop().create_task(desk.run())
         async with asyncio.timeout(20):
-            while _indexed(file) < count:
+            while _indexed(file) < count:  # noqa: ASYNC110 # a deadline stands around it
                 await asyncio.sleep(0.02)
         keeping.cancel()
 

@@ -396,6 +396,8 @@ class Report:
     "Hex root of the newest checkpoint."
     checkpoints: int = 0
     first_bad: Finding | None = None
+    kept: bool = False
+    "Held against a checkpoint kept elsewhere: without one a log put back to an older copy goes unnoticed."
     uncovered: int = 0
     "Whole records above the newest checkpoint: not yet signed."
     tail: str | None = None
@@ -420,7 +422,7 @@ def verify(
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Check a whole journal. Never raises for what is wrong with it; OSError where it cannot be read."""
-    report = Report()
+    report = Report(kept=kept is not None)
     try:
         promises = _Promises(folder, key, kept)
         report.covered, report.root = promises.newest.size, promises.newest.root.hex()
@@ -439,11 +441,10 @@ class _Promises:
         self._path = folder / "checkpoints"
         newest = _read(folder / "checkpoint")
         self._end = self._path.stat().st_size if self._path.exists() else 0
-        known = [
-            self._opened(note, name, 0)
-            for name, note in (("checkpoint", newest), ("the kept checkpoint", kept))
-            if note
-        ]
+        self.kept = self._opened(kept, "the kept checkpoint", 0) if kept else None
+        known = [self.kept] if self.kept is not None else []
+        if newest:
+            known.append(self._opened(newest, "checkpoint", 0))
         last = self._tail()
         if last is not None:
             known.append(last)
@@ -508,6 +509,8 @@ class _Growth:
         self.tree = Tree()
         self.agreed = 0
         "How far the records are what was signed."
+        self.fork: Checkpoint | None = None
+        "Signed too, and of another log: where the two part cannot be told from here."
         self._folder = folder
         self._promises = promises
         self._promise = promises.next()
@@ -521,9 +524,13 @@ class _Growth:
 
     def _compare(self) -> None:
         while self._promise is not None and self._promise.size == self.tree.size:
-            if self.tree.root() != self._promise.root:
-                raise _BadError(*_blame(self._folder, self.agreed, self._promise))
-            self.agreed = self._promise.size
+            promise = self._promise
+            if self.tree.root() == promise.root:
+                self.agreed = promise.size
+            elif promise == self._promises.kept or 0 < promise.size == self.agreed:
+                self.fork = self.fork or promise
+            else:
+                raise _BadError(*_blame(self._folder, self.agreed, promise))
             self._promise = self._promises.next()
 
 
@@ -556,6 +563,10 @@ def _grow(folder: Path, growth: _Growth, report: Report, progress: Callable[[int
             told = max(told, _first_kept(data))
         if progress is not None and report.records % PROGRESS_EVERY == 0:
             progress(report.records)
+    if growth.fork is not None:
+        last = growth.fork.size - 1
+        what = f"another log of {last + 1} records was signed, too: they part at or before record {last}"
+        raise _BadError(max(last, 0), what)
     if told < report.gone:
         what = f"records {told} to {report.gone - 1} are missing, and no signed record says that retention"
         raise _BadError(told, f"{what} took them")
@@ -773,6 +784,10 @@ def told(report: Report) -> list[str]:
         lines.append(
             f"good: {_many(report.covered, 'record')} under {_many(report.checkpoints, 'checkpoint')}, "
             f"root {report.root}"
+        )
+    if report.ok and not report.kept:
+        lines.append(
+            "rollback: undetectable here; hold it against a checkpoint kept elsewhere (--checkpoint)"
         )
     if report.gone:
         lines.append(

@@ -12,6 +12,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ PATIENCE_S = 5.0
 ACTIONS = {"status": Action.READ, "reload": Action.ADMIN}
 "What may be asked, and which action it is."
 ALWAYS = frozenset({"status"})
-"""What a local user is told even where no record can be made of it, or no policy is active: whoever has to mend
-that must be able to see it. It shows nothing of the plant but names and counts."""
+"""What a local user is told even where no record can be made of it, or no policy is active: whoever has to
+mend that must be able to see it. It shows nothing of the plant but names and counts."""
 
 
 class Request:
@@ -75,10 +76,11 @@ class ControlSocket:
             os.umask(before)
 
     async def stop(self) -> None:
-        """Stop, and leave no socket behind."""
+        """Stop, and leave no socket behind where the disk lets us; a start replaces one that was left."""
         if self._server is not None:
             self._server.close()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -44,7 +44,7 @@ class DataFolder:
     def _check_format(self) -> None:
         file = self.path / "format"
         if not file.exists():
-            file.write_text(f"{FORMAT}\n")
+            _write_durably(file, f"{FORMAT}\n")
             return
         text = file.read_text().strip()
         if not text.isdigit():
@@ -64,3 +64,18 @@ class DataFolder:
     def control(self) -> Path:
         """Where the control socket is."""
         return self.path / "control.sock"
+
+
+def _write_durably(file: Path, text: str) -> None:
+    """Whole or not at all, even if power fails now: a folder whose format is empty starts no more."""
+    fresh = file.with_name(file.name + ".new")
+    with fresh.open("w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    fresh.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

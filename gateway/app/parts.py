@@ -16,6 +16,7 @@ from gateway.app.listening import listeners
 from gateway.app.people import People
 from gateway.app.policies import Policies
 from gateway.app.reviewing import review_api
+from gateway.app.witnessing import offbox, retention
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
 from gateway.config.settings import Settings
@@ -76,10 +77,12 @@ class Parts:
             told=self._engine_told,
         )
         self.decider, self.source = self.deciding.decider, self.deciding.source
+        signer = Signer.load(settings.audit.key, settings.audit.origin)
+        self.offbox = offbox(self, signer)
         self.journal = Journal(
             folder.sub("journal"),
             origin=settings.audit.origin,
-            signer=Signer.load(settings.audit.key, settings.audit.origin),
+            signer=signer,
             gateway=section.name,
             settings=settings.audit,
             ulids=self.ulids,
@@ -140,6 +143,7 @@ class Parts:
         )
         self.review = review_api(self)
         self.exporter = exporter(self)
+        self.retention = retention(self)
         self.listeners = listeners(self)
 
     # what several parts need -----------------------------------------------------------------

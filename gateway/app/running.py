@@ -74,6 +74,8 @@ class Gateway:
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         parts = self.parts
         await parts.journal.start(loop)
+        parts.tasks.start(self._again("telling checkpoints", parts.offbox.run), "checkpoints")
+        parts.tasks.start(self._again("retention", parts.retention.run), "retention")
         await self.live.policies.first()
         self.live.facts()
         parts.links.start(parts.now)
@@ -114,6 +116,7 @@ class Gateway:
                     await asyncio.sleep(0.005)
         async with contextlib.AsyncExitStack() as last_first:  # whatever fails, the journal is ended in order
             last_first.callback(lambda: parts.clock.keep(parts.now()))
+            last_first.push_async_callback(parts.offbox.stop)
             last_first.push_async_callback(parts.exporter.stop)
             last_first.push_async_callback(parts.journal.stop)
             last_first.push_async_callback(parts.tasks.stop)

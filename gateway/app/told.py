@@ -44,6 +44,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "mqtt": parts.broker.status() if parts.broker is not None else None,
         "journal": parts.journal.status(),
         "export": parts.exporter.status(),
+        "offbox": parts.offbox.status(),
         "expiries": [
             {"name": name, "days_left": (expires_ns - now.judge_ns) // (86_400 * SECOND)}
             for name, expires_ns in dated(parts)
@@ -67,6 +68,8 @@ def gauges(parts: Parts) -> dict[str, float]:
         if isinstance(value, bool | int | float):
             gauges[f"policy_{name}"] = value
     gauges.update(parts.exporter.gauges())
+    for receiver in parts.offbox.status()["receivers"]:
+        gauges[f'checkpoint_seen_size{{receiver="{receiver["name"]}"}}'] = receiver["seen"] or 0
     now = parts.now()
     people = parts.people.status(now)
     for name in ("windows", "break_glass"):
@@ -82,6 +85,7 @@ def dated(parts: Parts) -> list[tuple[str, int]]:
     files = {own.certificate} | {x.limits.certificate for x in parts.listeners if x.limits.certificate}
     if mqtt is not None:
         files.add(mqtt.certificate)
+    files |= {each.syslog.certificate for each in parts.settings.audit.export if each.syslog is not None}
     found = [entry for trust in parts.trust.values() for entry in trust.expiries()]
     active = parts.decider.bundle
     if active is not None and active.release is not None and active.release.expires_ns is not None:

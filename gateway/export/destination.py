@@ -8,6 +8,7 @@ MOST_PAUSE_S and nothing else, for as long as the journal keeps its records.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -244,6 +245,7 @@ class Destination:
             if made.kind not in self._section.without:
                 messages.append(self._carrier.render(made))
             first_ns = first_ns or made.wall_ns
+            time.sleep(0)  # gives up the interpreter: the event loop never waits for more than one record
         if not piece.records:
             return Batch((), None, 0, piece.missing)
         index, data = piece.records[-1]

@@ -26,6 +26,12 @@ def part(record: Told, name: str) -> Told:
     return found if isinstance(found, dict) else {}
 
 
+def rows(record: Told, name: str) -> list[Told]:
+    """The objects of a list; none where it is kept as a hash."""
+    found = record.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
 def filled(**members: Any) -> Told:
     """The members that say something."""
     return {name: value for name, value in members.items() if value not in (None, "", [], {}, ())}
@@ -93,12 +99,8 @@ def resources(record: Told) -> list[Told]:
 
 def tags(what: Told) -> list[str]:
     """Names of the tags of an operation, or of all reads of a window, each once."""
-    lists = [what.get("points"), *(part(each, "input").get("points") for each in what.get("entries") or ())]
-    return list(
-        dict.fromkeys(
-            str(p["tag"]) for points in lists for p in points or () if isinstance(p, dict) and "tag" in p
-        )
-    )
+    lists = [rows(what, "points"), *(rows(part(each, "input"), "points") for each in rows(what, "entries"))]
+    return list(dict.fromkeys(str(p["tag"]) for points in lists for p in points if "tag" in p))
 
 
 def api(record: Told, operation: str) -> Told:
@@ -123,7 +125,7 @@ def _whole(value: Any) -> int | None:
 
 def reasons(why: Told) -> list[Told]:
     """Why, as they were given."""
-    return [each for each in why.get("reasons") or () if isinstance(each, dict)]
+    return rows(why, "reasons")
 
 
 def ruling(why: Told) -> Told:
@@ -155,8 +157,7 @@ def plant(record: Told) -> Told:
     """`unmapped.ot`: unit, function, addresses, node, raw and engineering values."""
     what, note = part(record, "what"), part(record, "note")
     modbus, opcua = part(what, "modbus"), part(what, "opcua")
-    points = [p for p in what.get("points") or () if isinstance(p, dict)]
-    entries = [e for e in what.get("entries") or () if isinstance(e, dict)]
+    points, entries = rows(what, "points"), rows(what, "entries")
     return filled(
         protocol=what.get("protocol"),
         action=what.get("action"),
@@ -184,7 +185,7 @@ def plant(record: Told) -> Told:
         more_reads=max(0, len(entries) - MOST_NAMED) or None,
         also=[
             filled(action=each.get("action"), kind=each.get("kind"), points=each.get("points"))
-            for each in what.get("also") or ()
+            for each in rows(what, "also")
         ][:MOST_NAMED],
         unreadable=what.get("unreadable"),
     )

@@ -28,7 +28,7 @@ from gateway.export.classes import (
     Shape,
     numbers,
 )
-from gateway.export.objects import Told, filled, part
+from gateway.export.objects import Told, filled, part, rows
 from gateway.export.shapes import shape
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _event(index: int, data: bytes, origin: str) -> Event:
     body = {
         **numbers(found),
         "time": record["wall_ns"] // 1_000_000,
-        "message": tell.brief(record, UNDECIDED if record["kind"] == "intent" else None),
+        "message": _sentence(record),
         "metadata": _metadata(record, index, uid, origin),
         **_said(record),
         **BODIES[found.of.uid](record),
@@ -130,6 +130,14 @@ def rfc3339(wall_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
 
 
+def _sentence(record: Told) -> str:
+    """For a person; of a record whose long parts are kept as hashes, what it is."""
+    try:
+        return tell.brief(record, UNDECIDED if record["kind"] == "intent" else None)
+    except ODD:
+        return f"{record['kind']} {record['id']}"
+
+
 def _metadata(record: Told, index: int, uid: str, origin: str) -> Told:
     return filled(
         version=VERSION,
@@ -149,7 +157,7 @@ def _said(record: Told) -> Told:
     why, note = part(record, "why"), part(record, "note")
     said = objects.ruling(why)
     reason = next(iter(objects.reasons(why)), {})
-    entries = part(record, "what").get("entries") or ()
+    entries = rows(part(record, "what"), "entries")
     asked = sum(each.get("asked", 0) for each in entries)
     first = min((each["first_ns"] for each in entries if "first_ns" in each), default=note.get("first_ns"))
     last = max((each["last_ns"] for each in entries if "last_ns" in each), default=note.get("last_ns"))

@@ -1,7 +1,6 @@
 """Which class each record becomes: one row a kind, and a table inside where a kind means several things."""
 
 from collections.abc import Callable
-from typing import Any
 
 from gateway.audit.outcome import outcome
 from gateway.export.classes import (
@@ -27,10 +26,9 @@ from gateway.export.classes import (
     EventClass,
     Shape,
 )
+from gateway.export.objects import Told, part, rows
 from gateway.model.operation import MUTATING
 from gateway.model.record import RecordKind
-
-Told = dict[str, Any]
 
 ACTIVITIES: dict[str, tuple[int, str]] = {
     "read": (2, ""),
@@ -52,23 +50,18 @@ def shape(record: Told) -> Shape:
     return row(record) if row is not None else Shape(of=LOG_ACTIVITY, activity=OTHER)
 
 
-def _part(record: Told, name: str) -> Told:
-    part = record.get(name)
-    return part if isinstance(part, dict) else {}
-
-
 def _activity(record: Told) -> tuple[int, str]:
-    return ACTIVITIES.get(str(_part(record, "what").get("action")), (OTHER, "Operation"))
+    return ACTIVITIES.get(str(part(record, "what").get("action")), (OTHER, "Operation"))
 
 
 def _would(record: Told) -> bool:
     """Whether a stage let pass what policy denies: the record itself, or a read of a window."""
-    entries = _part(record, "what").get("entries") or ()
-    return any(each.get("decision") == "would_deny" for each in (_part(record, "why"), *entries))
+    entries = rows(part(record, "what"), "entries")
+    return any(each.get("decision") == "would_deny" for each in (part(record, "why"), *entries))
 
 
 def _intent(record: Told) -> Shape:
-    if GLASS in str(_part(record, "what").get("kind")):
+    if GLASS in str(part(record, "what").get("kind")):
         return Shape(of=FINDING, activity=1, severity=HIGH, status=NEW, action=ALLOWED)
     activity, name = _activity(record)
     would = _would(record)
@@ -94,7 +87,7 @@ ENDED: dict[str, tuple[int, int]] = {
 
 
 def _outcome(record: Told) -> Shape:
-    result = _part(record, "result")
+    result = part(record, "result")
     status, severity = ENDED[outcome(result)]
     again = result.get("readback")
     if isinstance(again, dict):
@@ -105,7 +98,7 @@ def _outcome(record: Told) -> Shape:
 
 def _denial(record: Told) -> Shape:
     activity, name = _activity(record)
-    changes = _part(record, "what").get("action") in MUTATING
+    changes = part(record, "what").get("action") in MUTATING
     would = _would(record)
     return Shape(
         of=API_ACTIVITY,
@@ -140,16 +133,16 @@ ENTRIES: dict[str, Shape] = {
 
 
 def _auth(record: Told) -> Shape:
-    return ENTRIES.get(str(_part(record, "note").get("result")), ENTRIES["refused"])
+    return ENTRIES.get(str(part(record, "note").get("result")), ENTRIES["refused"])
 
 
 def _finding(record: Told) -> Shape:
-    alarm = "alarm" in _part(record, "note")
+    alarm = "alarm" in part(record, "note")
     return Shape(of=FINDING, activity=1, severity=HIGH if alarm else MEDIUM, status=NEW)
 
 
 def _state(record: Told) -> Shape:
-    refused = _part(record, "note").get("result") == "refused"
+    refused = part(record, "note").get("result") == "refused"
     return Shape(
         of=STATE_CHANGE,
         activity=1,
@@ -159,7 +152,7 @@ def _state(record: Told) -> Shape:
 
 
 def _admin(record: Told) -> Shape:
-    event = str(_part(record, "note").get("event"))
+    event = str(part(record, "note").get("event"))
     if GLASS in event:
         return Shape(of=FINDING, activity=3, severity=HIGH, status=RESOLVED)
     if "request" in event:
@@ -184,7 +177,7 @@ LOG_EVENTS: tuple[tuple[str, int], ...] = (
 
 
 def _lifecycle(record: Told) -> Shape:
-    note = _part(record, "note")
+    note = part(record, "note")
     event = str(note.get("event"))
     if event in LIVES:
         return LIVES[event]
@@ -210,7 +203,7 @@ FLOODED: dict[str, tuple[EventClass, int]] = {
 
 
 def _suppressed(record: Told) -> Shape:
-    of = str(_part(record, "note").get("of"))
+    of = str(part(record, "note").get("of"))
     kind, activity = FLOODED.get(of, (LOG_ACTIVITY, OTHER))
     denied = of in (RecordKind.DENIAL, RecordKind.WITHHELD)
     return Shape(

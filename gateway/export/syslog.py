@@ -16,19 +16,21 @@ SEVERITIES = {1: 6, 2: 5, 3: 4, 4: 3, 5: 2, 6: 1}
 APP = "dmz-gateway"
 ELEMENT = "dmz@32473"
 BOM = b"\xef\xbb\xbf"
+ROOM_TO_TELL = len(' truncated="1" size="9999999999"')
 MOST_HOST = 255
 MOST_KIND = 32
 "Lengths of HOSTNAME and MSGID (§6)."
-ESCAPED = str.maketrans({'"': '\\"', "\\": "\\\\", "]": "\\]"})
-"§6.3.3."
+ESCAPED = str.maketrans({**dict.fromkeys((*range(32), 127), " "), '"': '\\"', "\\": "\\\\", "]": "\\]"})
+"§6.3.3; control characters, which receivers treat differently, become spaces."
 
 
 def message(event: Event, most_bytes: int) -> bytes:
     """One message of at most so many bytes."""
-    room = most_bytes - len(_head(event, "0000000000")) - len(BOM)
-    fitted = fit(event, room)
-    cut = str(fitted.size) if fitted.size > len(fitted.data) else ""
-    return _head(event, cut) + BOM + fitted.data
+    head = _head(event, "")
+    fitted = fit(event, most_bytes - len(head) - len(BOM) - ROOM_TO_TELL)
+    if fitted.size > len(fitted.data):
+        head = _head(event, str(fitted.size))
+    return head + BOM + fitted.data
 
 
 def framed(data: bytes) -> bytes:
@@ -55,8 +57,8 @@ def _head(event: Event, cut: str) -> bytes:
 
 
 def value(text: str) -> str:
-    """A text as PARAM-VALUE: three characters are escaped, control characters become spaces."""
-    return "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in text).translate(ESCAPED)
+    """A text as PARAM-VALUE."""
+    return text.translate(ESCAPED)
 
 
 def _name(text: str, most: int) -> str:

@@ -188,3 +188,38 @@ def test_what_people_signed_stays_in_the_journal(events: list[Event]) -> None:
     )
     assert "statement_1" not in json.dumps(body)
     assert body["unmapped"]["dmz"]["note"]["by"] == ["spiffe://p/anna"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe", b"{", b"[]", b'{"kind":"intent"}', b'{"kind":1,"wall_ns":"x"}']
+)
+def test_a_record_that_makes_no_sense_is_told_and_stops_nothing(data: bytes) -> None:
+    found = event(3, data, "o")
+    assert (found.uid, found.body["activity_name"]) == ("o#3", "Not readable")
+    assert not faults(json.loads(fit(found).data))
+
+
+@pytest.mark.parametrize("part", ["who", "what", "why", "result", "note"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [],
+        "text",
+        {"sha256": "00", "length": 5000},
+        {"points": [None, "a"], "entries": ["b"], "also": {"sha256": "0"}},
+    ],
+)
+def test_parts_of_a_form_that_nobody_expects_do_not_stop_the_export(
+    events: list[Event], part: str, odd: object
+) -> None:
+    for each in events:
+        record = {
+            "schema": "dmz.record/1",
+            "id": "A",
+            "kind": each.kind,
+            "wall_ns": world.WALL,
+            "gateway": "g",
+        }
+        found = event(0, json.dumps(record | {part: odd}).encode(), "o")
+        assert not faults(json.loads(fit(found).data)), each.kind
+        assert found.kind == each.kind, "it is still told for what it is"

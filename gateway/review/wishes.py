@@ -20,7 +20,7 @@ MOST_FOUND = 500
 
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 Moment = Annotated[datetime, Meta(tz=True)]
-Record = Annotated[str, Meta(pattern=r"^([0-9]{1,15}|[0-9A-HJKMNP-TV-Z]{26})$")]
+Record = Annotated[str, Meta(pattern=r"^([0-9]{1,15}|[0-9A-HJKMNP-TV-Z]{26})\Z")]
 "Index, or ULID."
 Number = Annotated[int, Meta(ge=0, le=10**15)]
 Limit = Annotated[int, Meta(ge=1, le=MOST_FOUND)]

@@ -66,8 +66,8 @@ TABLE: tuple[Row, ...] = (
         "developed as IEC 62443-4-1 asks",
         "not met",
         (),
-        "No audited development process. There are fuzzing, property tests and a lock file with hashes; a"
-        " written threat model and an SBOM are missing.",
+        "No audited development process. There are a threat model, fuzzing, property tests and a lock file"
+        " with hashes; an SBOM is missing.",
     ),
     Row(
         "CR 1.1 RE1",

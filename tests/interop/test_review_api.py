@@ -165,6 +165,7 @@ def test_without_a_certificate_nobody_gets_as_far_as_a_request(site: Reviewed) -
     [
         ("search", {"whom": "lea"}, "there is no 'whom'"),
         ("search", {"limit": 501}, "limit"),
+        ("search?who=a&who=b", {}, "twice"),
         ("search", {"since": "yesterday"}, "since"),
         ("search", {"since": "2026-11-23T08:00:00"}, "since"),
         ("search", {"kind": "gossip"}, "kind"),
@@ -181,6 +182,14 @@ def test_what_cannot_be_meant_is_named(
     problem = json.loads(body)
     assert (status, problem["code"]) == (400, "bad_request")
     assert says in problem["detail"]
+
+
+@pytest.mark.parametrize("who", ["%ED%A0%80", "%FF", "%00", "%0A", "%F0%9F%90%88", "'%22;--"])
+def test_odd_letters_find_nothing_and_break_nothing(site: Reviewed, who: str) -> None:
+    status, body = site.raw(site.auditor, f"search?who={who}")
+    assert status in (200, 400), body
+    if status == 200:
+        assert json.loads(body)["records"] == []
 
 
 def test_a_record_that_is_not_there_is_not_found(site: Reviewed) -> None:

@@ -13,6 +13,8 @@ from gateway.cli import parser
 from tests.e2e.conftest import ROOT, Demo
 
 GUIDES = ROOT / "docs" / "guides"
+VARIABLES = {"$AS": "10.0.0.7=spiffe://demo.example/plant/hmi-1", "$A": "--data data"}
+"What guides keep in a variable that stands for more than one word."
 PRELUDE = """
 D={world}; PYTHON={python}; LOG={log}
 gw() {{ "$PYTHON" -m gateway "$@"; local code=$?; echo "$code $1 $2" >> "$LOG"; return $code; }}
@@ -111,5 +113,8 @@ def test_every_command_of_a_guide_is_one(page: Path) -> None:
         "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)),
         re.MULTILINE,
     ):
-        words = shlex.split(re.split(r" \||;| &&", line)[0].replace("$A", "--data data"), comments=True)
+        typed = re.split(r" \||;| &&| >", line)[0]
+        for name, instead in VARIABLES.items():
+            typed = typed.replace(name, instead)
+        words = shlex.split(typed, comments=True)
         parser().parse_args(words)

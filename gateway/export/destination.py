@@ -6,9 +6,7 @@ MOST_PAUSE_S and nothing else, for as long as the journal keeps its records.
 """
 
 import asyncio
-import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -16,13 +14,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.audit.tree import leaf
 from gateway.config.settings import ExportSection, Leave
 from gateway.export.carriers import Carrier
-from gateway.export.ocsf import event
 from gateway.export.place import Place, PlaceFile
 from gateway.export.receipt import Unreachable
-from gateway.export.tail import Missing, Tail
+from gateway.export.source import Batch, OtherLogError, Source
+from gateway.export.tail import Missing
 from gateway.model.errors import GatewayError
 from gateway.model.moment import SECOND, Now
 
@@ -50,17 +47,6 @@ class Extent(Struct, frozen=True):
     "Of those, covered by a checkpoint."
 
 
-class Batch(Struct, frozen=True):
-    """One piece, rendered."""
-
-    messages: tuple[bytes, ...]
-    after: Place | None
-    "The place behind it; null where it holds nothing."
-    wall_ns: int
-    "Of its first record."
-    missing: Missing | None
-
-
 class Destination:
     """Runs until cancelled or told to finish."""
 
@@ -81,7 +67,7 @@ class Destination:
         self.name = section.name
         self._section = section
         self._carrier = carrier
-        self._journal = journal
+        self._source = Source(journal, origin, frozenset(section.without), carrier.render)
         self._file = PlaceFile(state, section.name)
         self._origin = origin
         self._extent = extent
@@ -96,7 +82,6 @@ class Destination:
         "When the oldest unconfirmed record was sent."
         self._since_ns: int | None = None
         "Wall clock of the oldest record that the receiver does not have; null where it has all."
-        self._tail: Tail | None = None
         self._failures = 0
         self._told: set[str] = set()
         self._ending = False
@@ -168,9 +153,10 @@ class Destination:
         """Read, send and confirm; returns only when told to finish and everything is confirmed."""
         if self._place is None:
             self._place = await asyncio.to_thread(self._load, self._extent().durable)
+        place = self._place
         while True:
             ending = self._ending
-            batch = await asyncio.to_thread(self._read, self._limit())
+            batch = await asyncio.to_thread(self._source.read, place.next, self._limit())
             if batch.missing is not None:
                 self._tell_missing(batch.missing)
             if batch.after is not None:
@@ -184,6 +170,11 @@ class Destination:
                 if self._sent is None:
                     self._since_ns = None
                 await self._sleep(LOOK_S)
+
+    def _load(self, durable: int) -> Place:
+        place = self._file.load(self._origin)
+        self._source.holds(place, durable)
+        return place
 
     async def _send(self, batch: Batch) -> None:
         if self._since_ns is None:
@@ -216,47 +207,12 @@ class Destination:
         extent = self._extent()
         return extent.durable if self._section.once is Leave.DURABLE else extent.signed
 
-    # in a thread -------------------------------------------------------------------------------
-
-    def _load(self, durable: int) -> Place:
-        """The place kept, if it is a place in this log."""
-        place = self._file.load(self._origin)
-        if place.next > durable:
-            raise _OtherLogError(f"the receiver has {place.next} records, this log only {durable}")
-        if place.leaf and place.next:
-            tail = Tail(self._journal, place.next - 1)
-            try:
-                piece = tail.read(place.next, 1)
-            finally:
-                tail.close()
-            known = piece.records[0][1] if piece.records and piece.missing is None else None
-            if known is not None and leaf(known).hex() != place.leaf:
-                raise _OtherLogError(f"record {place.next - 1} is not the one that the receiver has")
-        return place
-
-    def _read(self, limit: int) -> Batch:
-        """The next piece, rendered; filters are applied here, so that the place moves over what they drop."""
-        if self._tail is None:
-            self._tail = Tail(self._journal, self._place.next if self._place is not None else 0)
-        piece = self._tail.read(limit)
-        messages, first_ns = [], 0
-        for index, data in piece.records:
-            made = event(index, data, self._origin)
-            if made.kind not in self._section.without:
-                messages.append(self._carrier.render(made))
-            first_ns = first_ns or made.wall_ns
-            time.sleep(0)  # gives up the interpreter: the event loop never waits for more than one record
-        if not piece.records:
-            return Batch((), None, 0, piece.missing)
-        index, data = piece.records[-1]
-        return Batch(tuple(messages), Place(self._origin).after(index, data), first_ns, piece.missing)
-
     # trouble -----------------------------------------------------------------------------------
 
     def _failed(self, error: Exception) -> None:
         self.trouble = str(error) or type(error).__name__
         self._failures += 1
-        code = "export.other_log" if isinstance(error, _OtherLogError) else "export.away"
+        code = "export.other_log" if isinstance(error, OtherLogError) else "export.away"
         kind = "away" if code == "export.away" else code
         log.warning("export %s: %s", self.name, self.trouble)
         if kind not in self._told and not self._ending:
@@ -268,10 +224,7 @@ class Destination:
         """Go back to what is confirmed."""
         self._carrier.abort()
         self._sent = None
-        tail, self._tail = self._tail, None
-        if tail is not None:
-            with contextlib.suppress(OSError):
-                tail.close()
+        self._source.let_go()
 
     def _tell_missing(self, missing: Missing) -> None:
         """Records that no receiver will ever get: that is told in the journal, and so to the receiver too."""
@@ -283,7 +236,3 @@ class Destination:
     def _pause(self) -> float:
         doubled = FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10)
         return min(MOST_PAUSE_S, doubled) * self._random.uniform(0.5, 1.0)
-
-
-class _OtherLogError(GatewayError):
-    """The log is not the one that was exported."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from gateway.audit.reader import segments
 from gateway.config.settings import Leave
 from gateway.export import destination as module
 from gateway.export.destination import Destination, Extent
 from gateway.model.record import RecordKind
 from tests.unit.audit import world
-from tests.unit.export import journal
+from tests.unit.export import journal, test_tail
 from tests.unit.export.journal import Shelf
 
 
@@ -245,3 +246,19 @@ async def test_a_fault_that_nobody_thought_of_does_not_end_it(given: Given) -> N
     made = given.make(shelf)
     await given.until(made, lambda: made.next == len(given.records))
     assert indices(shelf) == [index for index, _ in given.records]
+
+
+async def test_records_that_retention_took_first_are_told(tmp_path: Path) -> None:
+    """They are lost to this receiver; what is left comes, and the journal says what is missing."""
+    await test_tail.fill(tmp_path / "journal")
+    first, second, *_ = segments(tmp_path / "journal")
+    first.path.unlink()
+    size = journal.written(tmp_path / "journal")[-1][0] + 1
+    alarms: list[tuple[str, dict[str, Any]]] = []
+    shelf = Shelf()
+    made = journal.destination(tmp_path, shelf, world.Clock(), lambda: Extent(size, size), alarms=alarms)
+    made.finish()
+    await made.run()
+    assert indices(shelf) == list(range(second.first, size))
+    known = {"destination": "siem", "from": 0, "to": second.first - 1, "why": "removed"}
+    assert alarms == [("export.records_missing", known)]

@@ -20,13 +20,13 @@ FIRST_OF_EACH = 3
 def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, bytes]]]:
     """A journal of several segments."""
     folder = tmp_path_factory.mktemp("tail") / "journal"
-    asyncio.run(_fill(folder))
+    asyncio.run(fill(folder))
     found = journal.written(folder)
     assert len(segments(folder)) >= FIRST_OF_EACH
     return folder, found
 
 
-async def _fill(folder: Path) -> None:
+async def fill(folder: Path) -> None:
     clock = world.Clock()
     made = world.journal(folder, clock, segment_bytes=2 << 20)
     made.open()

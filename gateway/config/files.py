@@ -50,6 +50,12 @@ def socket(path: Path) -> Iterator[Complaint]:
         yield f"{path} is not a socket", "name the socket that OPA listens on (`--addr unix://…`)"
 
 
+def elsewhere(path: Path) -> Iterator[Complaint]:
+    """A file of another host, which may be away: a mount that failed must not keep the plant unread."""
+    if path.exists() and not path.is_file():
+        yield f"{path} is not a file", "name the file itself"
+
+
 def own_folder(path: Path) -> Iterator[Complaint]:
     """A folder that the gateway makes for itself."""
     if path.exists() and not path.is_dir():
@@ -60,6 +66,7 @@ SORTS: dict[str, Callable[[Path], Iterator[Complaint]]] = {
     "key": private,
     "bundle": folder_or_archive,
     "socket": socket,
+    "file": elsewhere,
     "data": own_folder,
 }
 "By name of the field; the others are plain files."

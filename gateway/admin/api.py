@@ -14,16 +14,13 @@ Rules that hold here:
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
-from gateway.admin import problem
 from gateway.admin.impossible import Impossible
-from gateway.admin.problem import Problem
 from gateway.admin.route import Asked, Done, Long, Route, Wish
 from gateway.guard.limits import Rates
 from gateway.guard.passage import Door, enter, finish, settle
@@ -32,26 +29,15 @@ from gateway.model.decision import Denied, Why
 from gateway.model.identity import Authentication, Caller, Kind
 from gateway.model.moment import Now
 from gateway.model.operation import Action, Operation, Protocol
-
-log = logging.getLogger(__name__)
+from gateway.web.problem import HEADERS, Problem
+from gateway.web.served import Handler, Row, Served
 
 MOST_BODY = 16_384
 "A signed statement with its certificate takes 9 kB at most."
-MOST_LINE = 4_096
-"Longest request line, and longest header field."
-MOST_HEADERS = 64
-IDLE_S = 30.0
-"How long a connection may wait for, or dribble, the head of its next request."
 BODY_S = 5.0
 "How long a body may take to arrive."
-STOP_S = 3.0
-"How long answers under way may take when the gateway stops."
 BUDGET = 120
 "Requests of one subject in a minute, a burst of as many included. Nobody clicks faster."
-
-CLOSING = frozenset({400, 401, 413, 415})
-"After these the connection ends: what follows cannot be trusted to be a request, or has no one behind it."
-DETAILS = {404: "there is no such resource", 405: "not with this method"}
 
 
 class Frame:
@@ -78,51 +64,18 @@ class AdminApi:
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called after each act that was done, so that policy sees its facts at once."""
-        self._routes = routes
         self._door = door
         self._clock = clock
-        self._count = count
         self._changed = changed
         self._rates = Rates()
         self._long = asyncio.Lock()
         "Held while a long body is read and acted upon: two at once could take the machine's memory."
-        self._runner = web.AppRunner(
-            self._application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_S
-        )
+        rows = [Row(route.method, route.path, self._handler(route)) for route in routes]
+        served = Served("admin", rows, admit=self._admit, count=count, most_body=MOST_BODY)
+        self.start, self.stop, self.client = served.start, served.stop, served.client
 
-    async def start(self) -> None:
-        """Must have been called before the first client."""
-        await self._runner.setup()
-
-    async def stop(self) -> None:
-        """End what is under way, and every connection."""
-        await self._runner.cleanup()
-
-    def client(self, caller: Caller) -> asyncio.Protocol:
-        """The protocol for one connection. The caller is found again by the transport (`dmz.caller`)."""
-        server = self._runner.server
-        if server is None:
-            raise RuntimeError("start() was not called")
-        return Requests(
-            server,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type] # what its own Application passes, too
-            keepalive_timeout=IDLE_S,
-            lingering_time=0,
-            max_line_size=MOST_LINE,
-            max_field_size=MOST_LINE,
-            max_headers=MOST_HEADERS,
-        )
-
-    def _application(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard], client_max_size=MOST_BODY)
-        for route in self._routes:
-            app.router.add_route(route.method, route.path, self._handler(route))
-        return app
-
-    def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            caller = _caller(request)
+    def _handler(self, route: Route) -> Handler:
+        async def handle(request: web.Request, caller: Caller) -> web.StreamResponse:
             async with self._alone(route):
                 # What is long is not even read from who is no person: the denial does not hang on it.
                 skipped = route.long is not None and not _is_person(caller)
@@ -130,7 +83,7 @@ class AdminApi:
                 asked = Asked(caller, request.match_info.get("name", ""), body, self._clock())
                 done = await self._through(route, asked)
             return web.Response(
-                body=msgspec.json.encode(done.told), content_type="application/json", headers=problem.HEADERS
+                body=msgspec.json.encode(done.told), content_type="application/json", headers=HEADERS
             )
 
         return handle
@@ -139,41 +92,12 @@ class AdminApi:
         if route.long is None:
             return contextlib.nullcontext()
         if self._long.locked():
-            raise Problem(503, "busy", "another bundle is looked at; try again")
+            raise Problem(503, "another bundle is looked at; try again", code="busy")
         return self._long
 
-    # around every request ---------------------------------------------------------------------------------
-
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        self._count("admin_requests")
-        try:
-            self._admit(_caller(request))
-            return await handler(request)
-        except Problem as error:
-            return self._problem(error, {"Retry-After": "1"} if error.status in (429, 503) else None)
-        except web.HTTPException as error:
-            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-            detail = DETAILS.get(error.status, error.reason)
-            return self._problem(Problem(error.status, f"http_{error.status}", detail), allow)
-        except TimeoutError:
-            return self._problem(Problem(503, "timeout", "it took too long"), {"Retry-After": "1"})
-        except Exception:
-            log.exception("an act failed")
-            return self._problem(Problem(500, "failed", "the gateway failed; its log says why"))
-
-    def _admit(self, caller: Caller) -> None:
+    def _admit(self, _: web.Request, caller: Caller) -> None:
         if not self._rates.take((caller.identity.subject,), BUDGET, 60.0, self._clock().mono_ns):
-            raise Problem(429, "too_fast", f"at most {BUDGET} requests in a minute")
-
-    def _problem(self, error: Problem, headers: dict[str, str] | None = None) -> web.Response:
-        self._count(f"admin_{error.status}")
-        response = problem.answer(error, headers)
-        if error.status in CLOSING:
-            response.force_close()
-        return response
+            raise Problem(429, f"at most {BUDGET} requests in a minute", code="too_fast")
 
     # through the door -------------------------------------------------------------------------------------
 
@@ -186,13 +110,13 @@ class AdminApi:
         if isinstance(verdict, Pending):
             verdict = await finish(verdict, door, asked.now)
         if fault is not None:
-            raise Problem(fault.status, fault.code, fault.detail)
+            raise Problem(fault.status, fault.detail, code=fault.code)
         if not isinstance(verdict, Forward):
             raise await self._refusal(verdict == Refuse(Why.NOT_RECORDED), operation, asked)
         permit = verdict.permit
         if permit.spend(door.engine.revision, self._clock().mono_ns) is None:
             settle(permit, {"status": "not_sent"}, b"", door, self._clock())
-            raise Problem(503, "policy_changed", "policy changed meanwhile; ask again")
+            raise Problem(503, "policy changed meanwhile; ask again", code="policy_changed")
         result: dict[str, object] = {"status": "failed"}
         data = b""
         try:
@@ -203,7 +127,7 @@ class AdminApi:
             result = {"status": "ok", **done.told, **done.recorded} if acted else {"status": "ok"}
         except Impossible as error:
             result["why"] = error.code
-            raise Problem(error.status, error.code, error.detail) from None
+            raise Problem(error.status, error.detail, code=error.code) from None
         finally:
             settle(permit, result, data, door, self._clock())
         if operation.action is Action.ADMIN:
@@ -213,13 +137,13 @@ class AdminApi:
     async def _refusal(self, unrecorded: bool, operation: Operation, asked: Asked) -> Problem:
         """Why it was denied, in policy's codes. Asked once more for that: the answer decides nothing."""
         if unrecorded:
-            return Problem(503, "not_recorded", "the journal cannot record it, so it does not happen")
+            return Problem(503, "the journal cannot record it, so it does not happen", code="not_recorded")
         again = await self._door.engine.ask(asked.caller, operation, asked.now, None)
         if isinstance(again, Denied):
             codes = sorted({reason.code for reason in again.reasons})
         else:  # allowed on a condition that was not met: approval by somebody else, a rate …
             codes = sorted({f"obligation.{obligation.type}" for obligation in again.obligations})
-        return Problem(403, "denied", "policy does not allow it", reasons=codes)
+        return Problem(403, "policy does not allow it", code="denied", reasons=codes)
 
 
 async def _understood(route: Route, asked: Asked) -> tuple[Asked, Wish, Impossible | None]:
@@ -250,51 +174,20 @@ def _operation(route: Route, wish: Wish, fault: Impossible | None) -> Operation:
     )
 
 
-class Requests(web.RequestHandler):
-    """aiohttp's HTTP/1.1, with its parser's errors as problems too, and without the text of what was sent."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What aiohttp answers when there is no handler to do it."""
-        if status >= 500:
-            log.error("a request failed", exc_info=exc)
-        detail = (
-            "this is no HTTP request, or more of one than is taken here" if status == 400 else "it failed"
-        )
-        response = problem.answer(Problem(status, f"http_{status}", detail))
-        response.force_close()
-        return response
-
-
-def _caller(request: web.Request) -> Caller:
-    transport = request.transport
-    caller = transport.get_extra_info("dmz.caller") if transport is not None else None
-    if not isinstance(caller, Caller):
-        raise Problem(401, "no_certificate", "a client certificate is needed")
-    return caller
-
-
 async def _body(request: web.Request, route: Route) -> object:
     """The body, read whole and of the row's form."""
     if request.query:
-        raise Problem(400, "bad_request", "query: no resource here takes one")
+        raise Problem(400, "query: no resource here takes one", code="bad_request")
     if route.body is None:
         if request.body_exists:
-            raise Problem(413, "too_large", "a GET takes no body")
+            raise Problem(413, "a GET takes no body", code="too_large")
         return None
     if request.content_type != "application/json":
-        raise Problem(415, "not_json", "send Content-Type: application/json")
+        raise Problem(415, "send Content-Type: application/json", code="not_json")
     long = route.long or Long(most=MOST_BODY, within_s=BODY_S)
     async with asyncio.timeout(long.within_s):
         data = await request.clone(client_max_size=long.most).read()
     try:
         return msgspec.json.decode(data, type=route.body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Problem(400, "bad_request", f"body: {error}") from None
+        raise Problem(400, f"body: {error}", code="bad_request") from None

@@ -11,7 +11,6 @@ Rules that hold here:
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -23,24 +22,16 @@ from gateway.guard.passage import Door
 from gateway.model.decision import Why
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
-from gateway.publish import pages, problem
+from gateway.publish import pages
 from gateway.publish.ports import Count
-from gateway.publish.problem import Problem
 from gateway.publish.reads import Reads
 from gateway.publish.values import Values
 from gateway.publish.vetting import Vetting
+from gateway.web.problem import HEADERS, Problem
+from gateway.web.served import Handler, Row, Served, bodiless, query_of
 
-log = logging.getLogger(__name__)
-
-MOST_LINE = 4096
-"Longest request line, and longest header field: a cursor fits well."
-MOST_HEADERS = 64
-IDLE_S = 30.0
-"How long a connection may wait for, or dribble, the head of its next request."
 ANSWER_S = 10.0
 "How long making an answer may take."
-STOP_S = 3.0
-"How long answers under way may take when the gateway stops."
 BREATH = 64
 "After so many tags of a page everybody else gets a turn."
 
@@ -64,78 +55,18 @@ class Api:
         self._vetting = vetting
         self._reads = Reads(values, door, clock, count)
         self._clock = clock
-        self._count = count
         self._metrics = metrics
         self._ready = ready
-        self._runner = web.AppRunner(
-            self.application(), access_log=None, handle_signals=False, shutdown_timeout=STOP_S
-        )
+        rows = [Row("GET", route.path, self._handler(route)) for route in ROUTES]
+        served = Served("https", rows, admit=bodiless, count=count)
+        self.start, self.stop, self.client = served.start, served.stop, served.client
 
-    async def start(self) -> None:
-        """Must have been called before the first client."""
-        await self._runner.setup()
-
-    async def stop(self) -> None:
-        """End what is under way, and every connection."""
-        await self._runner.cleanup()
-
-    def client(self, caller: Caller) -> asyncio.Protocol:
-        """The protocol for one connection. The caller is found again by the transport (`dmz.caller`)."""
-        server = self._runner.server
-        if server is None:
-            raise RuntimeError("start() was not called")
-        return Requests(
-            server,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type] # what its own Application passes, too
-            keepalive_timeout=IDLE_S,
-            lingering_time=0,
-            max_line_size=MOST_LINE,
-            max_field_size=MOST_LINE,
-            max_headers=MOST_HEADERS,
-        )
-
-    def application(self) -> web.Application:
-        """The routes of the table behind the one middleware."""
-        app = web.Application(middlewares=[self._guard])
-        for route in ROUTES:
-            app.router.add_route("GET", route.path, self._handler(route))
-        return app
-
-    def _handler(self, route: "Route") -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await route.answer(self, route, request, _caller(request))
+    def _handler(self, route: "Route") -> Handler:
+        async def handle(request: web.Request, caller: Caller) -> web.StreamResponse:
+            async with asyncio.timeout(ANSWER_S):
+                return await route.answer(self, route, request, caller)
 
         return handle
-
-    # around every request --------------------------------------------------------------------------
-
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        self._count("https_requests")
-        try:
-            _admit(request)
-            async with asyncio.timeout(ANSWER_S):
-                return await handler(request)
-        except Problem as error:
-            return self._problem(error)
-        except web.HTTPException as error:
-            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-            return self._problem(Problem(error.status, DETAILS.get(error.status, error.reason)), allow)
-        except TimeoutError:
-            return self._problem(Problem(503, "the answer took too long"), {"Retry-After": "1"})
-        except Exception:
-            log.exception("a request failed")
-            return self._problem(Problem(500, "the gateway failed; its log says why"))
-
-    def _problem(self, error: Problem, headers: dict[str, str] | None = None) -> web.Response:
-        self._count(f"https_{error.status}")
-        response = problem.answer(error, headers)
-        if error.status in CLOSING:
-            response.force_close()
-        return response
 
     # the answers -----------------------------------------------------------------------------------
 
@@ -193,7 +124,7 @@ class Api:
     async def figures(self, route: "Route", request: web.Request, caller: Caller) -> web.StreamResponse:
         body = await self._own(route, caller, self._metrics().encode())
         return web.Response(
-            body=body, headers={**problem.HEADERS, "Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=body, headers={**HEADERS, "Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
     async def _own(self, route: "Route", caller: Caller, body: bytes) -> bytes:
@@ -226,56 +157,14 @@ ROUTES: tuple[Route, ...] = (
 "All of the API. Every row is a GET."
 
 NO_TAG = "there is no such tag for you"
-DETAILS: dict[int, str] = {404: "there is no such resource", 405: "this resource can only be read: GET"}
-CLOSING = frozenset({400, 401, 413})
-"After these the connection ends: what follows cannot be trusted to be a request, or has no one behind it."
-
-
-class Requests(web.RequestHandler):
-    """aiohttp's HTTP/1.1, with its parser's errors as problems too, and without the text of what was sent."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What aiohttp answers when there is no handler to do it."""
-        if status >= 500:
-            log.error("a request failed", exc_info=exc)
-        detail = (
-            "this is no HTTP request, or more of one than is taken here" if status == 400 else "it failed"
-        )
-        response = problem.answer(Problem(status, detail))
-        response.force_close()
-        return response
-
-
-def _caller(request: web.Request) -> Caller:
-    transport = request.transport
-    caller = transport.get_extra_info("dmz.caller") if transport is not None else None
-    if not isinstance(caller, Caller):
-        raise Problem(401, "a client certificate is needed")
-    return caller
-
-
-def _admit(request: web.Request) -> None:
-    """No route takes a body: one that comes is refused unread, and the connection ends."""
-    _caller(request)
-    if request.body_exists:
-        raise Problem(413, "no resource here takes a body")
 
 
 def _page(request: web.Request) -> tuple[int, str | None]:
     """`limit` and `cursor`; everything else, or twice, is a mistake that is named."""
-    query: dict[str, str] = {}
-    for key, value in request.query.items():
-        if key not in ("limit", "cursor") or key in query:
-            raise Problem(400, f"query: only limit and cursor, once each, not {key[:40]!r}")
-        query[key] = value
+    query = query_of(request)
+    for key in query:
+        if key not in ("limit", "cursor"):
+            raise Problem(400, f"query: only limit and cursor, not {key[:40]!r}")
     limit = query.get("limit", str(pages.DEFAULT_TAGS))
     if not limit.isascii() or not limit.isdigit() or len(limit) > 3 or not 1 <= int(limit) <= pages.MOST_TAGS:
         raise Problem(400, f"limit: a whole number from 1 to {pages.MOST_TAGS}")
@@ -299,7 +188,7 @@ def _unavailable(why: Why) -> Problem:
 def _json(request: web.Request, body: bytes) -> web.Response:
     """200, or 304 for who has it already (RFC 9110 §13.1.2: compared weakly)."""
     etag = pages.etag(body)
-    headers: dict[str, Any] = {**problem.HEADERS, "ETag": f'"{etag}"'}
+    headers: dict[str, Any] = {**HEADERS, "ETag": f'"{etag}"'}
     if any(known.value in (etag, "*") for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     return web.Response(body=body, content_type="application/json", headers=headers)

@@ -27,7 +27,7 @@ from gateway.review.jobs import Found, Job
 from gateway.review.rows import LOOKS, Look, target
 from gateway.review.wishes import NotUnderstoodError, Wish, understood
 from gateway.web.problem import HEADERS, Problem
-from gateway.web.served import Handler, Row, Served, query_of
+from gateway.web.served import Handler, Row, Served, bodiless, query_of
 
 BUDGET = 120
 "Looks of one reviewer in a minute, a burst of as many included."
@@ -64,7 +64,7 @@ class ReviewApi:
         self._rates = Rates()
         self._under_way: Counter[str] = Counter()
         rows = [Row("GET", look.path, self._handler(look)) for look in LOOKS]
-        self._served = Served("review", rows, count=count, most_body=0)
+        self._served = Served("review", rows, admit=bodiless, count=count)
         self.client = self._served.client
         self.start = self._served.start
         self.run = desk.run
@@ -76,8 +76,6 @@ class ReviewApi:
 
     def _handler(self, look: Look) -> Handler:
         async def handle(request: web.Request, caller: Caller) -> web.StreamResponse:
-            if request.body_exists:
-                raise Problem(413, "a GET takes no body", code="too_large")
             async with _Turn(self._under_way, caller, self._rates, self._clock()):
                 found = await self._through(look, _wish(look, request), caller)
             return web.Response(body=found.body, headers={**INERT, "Content-Type": found.media})

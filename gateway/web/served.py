@@ -34,6 +34,8 @@ LATER = frozenset({429, 503})
 DETAILS = {404: "there is no such resource", 405: "not with this method"}
 
 Handler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
+Admit = Callable[[web.Request, Caller], None]
+"What each request must pass before its path counts; raises Problem."
 
 
 class Row(Struct, frozen=True):
@@ -48,10 +50,17 @@ class Served:
     """The rows of one API behind one guard; `client` gives the protocol for one admitted connection."""
 
     def __init__(
-        self, name: str, rows: Iterable[Row], *, count: Callable[[str], None], most_body: int
+        self,
+        name: str,
+        rows: Iterable[Row],
+        *,
+        admit: Admit,
+        count: Callable[[str], None],
+        most_body: int = 0,
     ) -> None:
         """`name` begins its counters: `<name>_requests`, `<name>_404` …"""
         self._name = name
+        self._admit = admit
         self._count = count
         app = web.Application(middlewares=[self._guard], client_max_size=most_body)
         for row in rows:
@@ -88,7 +97,7 @@ class Served:
     ) -> web.StreamResponse:
         self._count(f"{self._name}_requests")
         try:
-            caller_of(request)
+            self._admit(request, caller_of(request))
             return await handler(request)
         except Problem as error:
             return self._problem(error)
@@ -140,6 +149,12 @@ def caller_of(request: web.Request) -> Caller:
     if not isinstance(caller, Caller):
         raise Problem(401, "a client certificate is needed", code="no_certificate")
     return caller
+
+
+def bodiless(request: web.Request, _: Caller | None = None) -> None:
+    """No body comes: one that does is refused unread, and the connection ends."""
+    if request.body_exists:
+        raise Problem(413, "nothing here takes a body", code="too_large")
 
 
 def query_of(request: web.Request) -> dict[str, str]:

@@ -21,6 +21,7 @@ from gateway.model.ulid import Ulids
 from gateway.publish import https, pages
 from gateway.publish.https import ROUTES, Api
 from gateway.relay.listener import TlsListener
+from gateway.web import served
 from tests.pki import Credential, Pki, pki  # noqa: F401
 from tests.scenarios.north import North, tag
 from tests.scenarios.stage import CALLER
@@ -306,10 +307,10 @@ def test_every_mistake_is_a_problem(
     "sent",
     [
         b"\x16\x03\x01 this is no HTTP\r\n\r\n",
-        b"GET /" + b"a" * (https.MOST_LINE + 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * (https.MOST_LINE + 1) + b"\r\n\r\n",
+        b"GET /" + b"a" * (served.MOST_LINE + 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * (served.MOST_LINE + 1) + b"\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-        + b"".join(b"X-%d: 1\r\n" % n for n in range(https.MOST_HEADERS + 1))
+        + b"".join(b"X-%d: 1\r\n" % n for n in range(served.MOST_HEADERS + 1))
         + b"\r\n",
         SMUGGLED,
     ],
@@ -333,7 +334,7 @@ def north_reads(place: Office) -> int:
 
 
 def test_a_head_that_never_ends_is_cut(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(https, "IDLE_S", 0.5)
+    monkeypatch.setattr(served, "IDLE_S", 0.5)
 
     async def scenario() -> None:
         async with office(pki, North(tag("level"), clock=clock)) as place:

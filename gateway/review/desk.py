@@ -31,7 +31,7 @@ END_S = 1.0
 FAILURES = (OSError, EOFError, MsgspecError)
 "What a child that ended, or speaks otherwise, leads to."
 
-BUSY = Nothing(503, "busy", "others are asking; try again")
+BUSY = Nothing(503, "busy", "others are asking, or the index is being made; try again")
 LATE = Nothing(503, "timeout", "it took too long: ask for a shorter time, or for less")
 ENDED = Nothing(503, "failed", "the search ended before it had an answer; the gateway's log says why")
 
@@ -61,11 +61,13 @@ class Desk:
         if self._waiting >= MOST_WAITING:
             return BUSY
         self._waiting += 1
+        begun = False
         try:
             async with asyncio.timeout(WITHIN_S), self._turn:
+                begun = True
                 return await self._exchanged(job)
         except TimeoutError:
-            return LATE
+            return LATE if begun else BUSY
         except FAILURES:
             return ENDED
         finally:

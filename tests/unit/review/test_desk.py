@@ -57,6 +57,23 @@ async def test_one_that_is_stuck_is_killed_and_the_next_is_answered(
         assert isinstance(await desk.ask(NEWEST), Found)
 
 
+async def test_while_the_index_is_made_others_hear_that_it_is_busy(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(journal, tmp_path) as desk:
+        await desk.ask(NEWEST)
+        assert desk.pid is not None
+        os.kill(desk.pid, signal.SIGSTOP)
+        keeping = asyncio.get_running_loop().create_task(desk.run())
+        await asyncio.sleep(0)  # it takes the first turn
+        monkeypatch.setattr(desks, "WITHIN_S", 0.2)
+        assert await desk.ask(NEWEST) == desks.BUSY
+        monkeypatch.undo()
+        os.kill(desk.pid, signal.SIGCONT)
+        assert isinstance(await desk.ask(NEWEST), Found)
+        keeping.cancel()
+
+
 async def test_one_that_died_is_replaced(journal: Path, tmp_path: Path) -> None:
     async with opened(journal, tmp_path) as desk:
         await desk.ask(NEWEST)

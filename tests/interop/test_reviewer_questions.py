@@ -9,8 +9,10 @@ import json
 import os
 import re
 import shlex
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ class Plant:
         self.slowest_ms = 0.0
         self.clock_ms = 0.0
 
-    def ask(self, command: str, *, code: int = 0, times: int = 3) -> list[Any]:
+    def ask(self, command: str, *, codes: tuple[int, ...] = (0,), times: int = 3) -> list[Any]:
         """Every JSON line of `audit COMMAND`."""
         assert self.capsys is not None
         args = parser().parse_args(["audit", *shlex.split(command), "--data", str(self.folder), "--json"])
@@ -46,7 +48,7 @@ class Plant:
         for _ in range(times):
             self.capsys.readouterr()
             used, begun = time.process_time(), time.perf_counter()
-            assert args.run(args) == code
+            assert args.run(args) in codes
             took.append((time.process_time() - used) * 1000)
             clock.append((time.perf_counter() - begun) * 1000)
         self.slowest_ms = max(self.slowest_ms, min(took))
@@ -67,10 +69,7 @@ class Plant:
             if len(lines) < size:
                 break
             first = lines[0]["index"]
-            try:
-                lines = self.ask(f"search {command} --limit {size} --cursor {first}", times=1)
-            except AssertionError:
-                break
+            lines = self.ask(f"search {command} --limit {size} --cursor {first}", codes=(0, 1), times=1)
         return found
 
 
@@ -80,21 +79,28 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
     truth = Month(folder / "journal", RECORDS).write()
     for name in ("format", "lock"):
         (folder / name).touch()
-    begun = time.perf_counter()
+    used, begun = time.process_time(), time.perf_counter()
     assert main(["audit", "index", "--rebuild", "--data", str(folder)]) == 0
-    took = time.perf_counter() - begun
-    print(f"\n{truth.records} records of {truth.bytes // truth.records} bytes indexed in {took:.1f} s")
+    took, clock = time.process_time() - used, time.perf_counter() - begun
+    size = truth.bytes // truth.records
+    said(f"{truth.records} records of {size} bytes indexed in {took:.1f} s ({clock:.1f} by the clock)\n")
     assert took < MOST_REBUILD_S
     return folder, truth
 
 
+def said(text: str) -> None:
+    """Figures, for whoever asks for more than the share."""
+    if "REVIEWER_RECORDS" in os.environ:
+        sys.__stderr__.write(text)  # type: ignore[union-attr]
+
+
 @pytest.fixture
-def plant(month: tuple[Path, Truth], capsys: pytest.CaptureFixture[str]) -> Any:
+def plant(
+    month: tuple[Path, Truth], capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> Iterator[Plant]:
     asked = Plant(*month, capsys)
     yield asked
-    with capsys.disabled():
-        if "REVIEWER_RECORDS" in os.environ:
-            print(f" {asked.slowest_ms:.0f} ms ({asked.clock_ms:.0f} by the clock)", end="")
+    said(f"{request.node.name}: {asked.slowest_ms:.0f} ms ({asked.clock_ms:.0f} by the clock)\n")
     assert asked.slowest_ms < MOST_MS
 
 
@@ -192,12 +198,25 @@ def test_10_everything_refused_for_an_asset_by_reason(plant: Plant) -> None:
 )
 def test_any_page_comes_at_once(plant: Plant, command: str) -> None:
     """Also where conditions that many records fit have nothing in common."""
-    try:
-        plant.ask(command)
-    except AssertionError:
-        plant.ask(command, code=1)
+    plant.ask(command, codes=(0, 1))
 
 
-def test_the_guide_has_these_ten_questions_and_commands_that_exist() -> None:
-    text = GUIDE.read_text()
-    assert len(re.findall(r"^\| \d+ \|", text, re.MULTILINE)) == 10
+def _guide() -> list[tuple[str, str]]:
+    """The questions of the guide, and the command of each."""
+    return re.findall(r"^\| \d+ \| (.+?) \| `dmz-gateway audit (.+?)` \|$", GUIDE.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_each_command_of_the_guide_answers(plant: Plant, number: int) -> None:
+    """As it is printed there, but for the names of this month."""
+    assert len(_guide()) == 10
+    _, command = _guide()[number]
+    for theirs, ours in (
+        ("plc-1.level_sp", SET_POINT),
+        ("FINGERPRINT", generated.fingerprint(VENDOR)),
+        ("INDEX", str(plant.truth.alarm)),
+        (" 30d", f" {BEGIN}"),
+        (" 7d", f" {BEGIN}"),
+    ):
+        command = command.replace(theirs, ours)
+    assert plant.ask(command)

@@ -183,9 +183,8 @@ class Month:
         while truth.records < self._count - 40:
             due = END - DAYS * DAY + step * truth.records
             self.wall = max(self.wall + random.randrange(step), due)
-            mark = marks.pop(truth.records, None) if marks else None
-            if mark is not None:
-                mark()
+            if marks and truth.records >= marks[-1][0]:
+                marks.pop()[1]()
                 continue
             dice = random.random()
             if dice < 0.55:
@@ -196,21 +195,20 @@ class Month:
                 self._denied()
             else:
                 self._came()
-        for mark in list(marks.values()):
-            mark()
         self._flush()
         self._log.checkpoint()
         self._log.close()
         (self._folder / "log.vkey").write_text(f"{Signer(KEY, ORIGIN).vkey}\n")
         return truth
 
-    def _marks(self) -> dict[int, Any]:
+    def _marks(self) -> list[tuple[int, Any]]:
+        """What happens once, and when; the next one last."""
         n = self._count
         marks: dict[int, Any] = {i * n // 4 + 3: partial(self._policy, r) for i, r in enumerate(REVISIONS)}
         marks |= {n // 3: self._break_glass, n // 3 * 2 + 7: self._break_glass, n // 2 + 11: self._alarm}
         marks |= {n // 10 * i + 5: self._approved for i in range(1, 8)}
         marks[n // 5 * 4 + 9] = self._gap
-        return marks
+        return sorted(marks.items(), reverse=True)
 
     # what happens ------------------------------------------------------------------------------------------
 

@@ -73,6 +73,8 @@ async def run(folder: Path, section: SyslogSection, count: int) -> None:
         if at != reached:
             reached = at
             os.write(1, f"at {at}\n".encode())
+    while (exporter.least_exported() or 0) < journal.status()["size"]:  # noqa: ASYNC110 # it ends soon
+        await asyncio.sleep(0.05)  # what a short stop leaves for the next start is to be there, too
     await journal.stop()
     await exporter.stop()
     os.write(1, f"at {exporter.least_exported()}\n".encode())

@@ -32,10 +32,7 @@ def test_repeats_are_one_entry_with_their_counts_and_acts_stand_alone(tmp_path: 
         (0, 1, 2, 42), (2, 2, 1, 1), (3, 3, 1, 1), (5, 5, 1, 1),
     ]  # fmt: skip
     lines = list(together(told))
-    assert (
-        lines[0].endswith("[42 times in 2 records until 00:00:00.000Z]")
-        or "42 times in 2 records" in lines[0]
-    )
+    assert "42 times in 2 records until " in lines[0]
     assert "wrote sp" in lines[2]
     assert "(outcome: none recorded)" in lines[3]
     index.close()

@@ -24,7 +24,7 @@ class Reviewed(Site):
             probe.bind(("127.0.0.1", 0))
             self.review_port: int = probe.getsockname()[1]
         cert = "pki/it/issued/review-gw"
-        super().__init__(folder, more=SECTION.format(port=self.review_port, cert=cert))
+        super().__init__(folder, audit="window: 1s", more=SECTION.format(port=self.review_port, cert=cert))
         self.config.write_text(self.config.read_text().replace("listeners:\n", IT))
         self.pki.issue("gateway-server", "it", "review-gw")
         self.auditor = self.pki.issue("it-client", "it", "reviewer-1")

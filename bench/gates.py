@@ -52,10 +52,12 @@ GATES = (
     Gate("policy-growth-read", "cpu_per_decision", Of.RATIO, most=1.5),
     Gate("policy-growth-write", "cpu_per_decision", Of.RATIO, most=1.5),
     Gate("policy-mixed-rehearsed", "decisions_per_core", Of.VALUE, least=150_000),
+    Gate("audit-64", "durable_records", Of.RATIO, least=2),
+    Gate("audit-tree", "cpu_per_record", Of.VALUE, most=5),
     Gate("idle-1000", "memory_per_connection", Of.VALUE, most=40_000 / 1024),
 )
-"""Ratios are to the peer of the bench: HAProxy, in `plain` modbus-proxy, in `policy-growth` the same with 1,000
-grants. 40 KB are 39.06 KiB."""
+"""Ratios are to the peer of the bench: HAProxy, in `plain` modbus-proxy, in `policy-growth` the same with
+1,000 grants, in `audit` SQLite. 40 KB are 39.06 KiB."""
 
 
 def print_gates(rows: Sequence[Row], to: TextIO) -> None:

@@ -24,6 +24,10 @@ SEND_S = 30.0
 "How long a receiver may take nothing before it is given up."
 RECEIPT_S = 10.0
 "How long it may take to read what is under way and to close."
+LOOK_S = 0.005
+"Pause between two looks at what is acknowledged."
+TCP_CLOSE = 7
+"State of a socket whose both halves are closed and acknowledged, or reset (Linux, TCP_INFO)."
 CHUNK = 16_384
 "Bytes encrypted at once: one TLS record (RFC 8446 §5.1)."
 
@@ -86,24 +90,28 @@ class Connection:
         with _Named("no receipt"):
             async with asyncio.timeout(RECEIPT_S):
                 try:
-                    while not self._said_goodbye():
-                        await self._flush()
-                        with contextlib.suppress(OSError):  # the second time
-                            self._sock.shutdown(socket.SHUT_WR)
-                        data = await self._loop.sock_recv(self._sock, CHUNK)
-                        if not data:
-                            return
+                    self._hear()
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        self._tls.unwrap()
+                    await self._flush()
+                    self._sock.shutdown(socket.SHUT_WR)
+                    while data := await self._loop.sock_recv(self._sock, CHUNK):
                         self._in.write(data)
+                        self._heed()
+                    await self._taken()
                 finally:
                     self.abort()
 
-    def _said_goodbye(self) -> bool:
-        """Say it, and whether the other side has said it too. An alert instead is an SSLError."""
-        try:
-            self._tls.unwrap()
-        except ssl.SSLWantReadError:
-            return False
-        return True
+    async def _taken(self) -> None:
+        """Until all we sent, our FIN too, is acknowledged.
+
+        One that closed before it read (it refused us, say) sends its FIN too; but what reaches it afterwards
+        its kernel answers with a reset, and acknowledges nothing.
+        """
+        while self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:  # noqa: ASYNC110 # no event tells
+            await asyncio.sleep(LOOK_S)
+        if error := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise ConnectionResetError(error, "the receiver had closed before it read everything")
 
     def abort(self) -> None:
         """Cut it."""
@@ -116,8 +124,13 @@ class Connection:
             if not data:
                 raise ConnectionError("the receiver has closed")
             self._in.write(data)
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self._tls.read(1)
+        self._heed()
+
+    def _heed(self) -> None:
+        """Interpret what came: an alert is an SSLError. `unwrap` would take a fatal one for a goodbye."""
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while self._tls.read(CHUNK):
+                pass
 
     async def _more(self) -> None:
         data = await self._loop.sock_recv(self._sock, CHUNK)

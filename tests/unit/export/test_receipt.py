@@ -97,13 +97,40 @@ async def test_a_receiver_that_read_it_all_and_closed_has_it(serve: Serve, pki: 
     assert got == [data]
 
 
-async def test_a_goodbye_within_tls_is_a_receipt_too(serve: Serve, pki: Pki, own: Credential) -> None:
+async def test_one_that_closes_without_reading_has_nothing(serve: Serve, pki: Pki, own: Credential) -> None:
+    """Its FIN may come before our message reaches it: that looks like one that has it all."""
+    gone = threading.Event()
+
+    def leaves(tls: ssl.SSLSocket) -> None:
+        tls.close()
+        gone.set()
+
+    made = serve(leaves)
+    trusted = pki.anchors("it")
+    connection = await Connection.open(
+        "127.0.0.1", made.port, lambda: client_context(trusted, own.cert, own.key)
+    )
+    gone.wait(5)
+    connection._hear = lambda: None  # type: ignore[method-assign] # as if the FIN came a moment later
+    await connection.send(MESSAGE)
+    with pytest.raises(Unreachable):
+        await connection.finish()
+
+
+async def test_a_goodbye_within_tls_alone_is_no_receipt(
+    serve: Serve, pki: Pki, own: Credential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipt, "RECEIPT_S", 0.3)
+    gone = threading.Event()
+
     def polite(tls: ssl.SSLSocket) -> None:
         read_all(tls)
-        tls.unwrap()
-        tls.recv(1)  # the connection itself stays open for a while
+        tls.unwrap().settimeout(5)
+        gone.wait(10)
 
-    await deliver(serve(polite).port, pki, own)
+    with pytest.raises(Unreachable, match="not in time"):
+        await deliver(serve(polite).port, pki, own)
+    gone.set()
 
 
 def reset(tls: ssl.SSLSocket) -> None:

@@ -44,8 +44,8 @@ MOST_OPEN = 64
 "Segments kept open between two looks."
 PROGRESS = 20_000
 "Records between two words about progress."
-BUSY_S = 30.0
-"How long a look waits while another process writes the file: a commit takes less than a second."
+BUSY_S = LOCK_WAIT_S
+"How long a look waits while another process writes the file: as long as it takes to build."
 
 Progress = Callable[[int, int], None]
 "Told how many bytes of how many are taken in."
@@ -82,7 +82,12 @@ delete from ref where n < ?;
 delete from record where n < ?
 """
 _FULL_TEXT = "create virtual table said using fts5(text, content='', detail=full, tokenize='unicode61')"
-_TABLES = ("record", "shape", "facet", "doc", "change", "ref", "minute", "place", "said")
+_SETTINGS = (
+    "synchronous = off",  # it can be built again
+    "cache_size = -131072",
+    "mmap_size = 1073741824",
+    "temp_store = memory",
+)
 
 
 class Index:
@@ -130,15 +135,13 @@ class Index:
         self._fds.clear()
 
     def _opened(self) -> sqlite3.Connection:
-        """The file where there is one that can be read, empty where it is another version's."""
+        """Its connection. Nothing is read of the file yet: another process may be making it."""
         target: Path | str = self._file if self._file is not None else ""
-        try:
-            return _prepared(sqlite3.connect(target, isolation_level=None, timeout=BUSY_S))
-        except sqlite3.OperationalError as error:
-            raise JournalError(f"the index {target} cannot be opened: {error}") from error
-        except sqlite3.DatabaseError:
-            Path(target).unlink(missing_ok=True)
-            return _prepared(sqlite3.connect(target, isolation_level=None, timeout=BUSY_S))
+        db = sqlite3.connect(target, isolation_level=None, timeout=BUSY_S)
+        for setting in _SETTINGS:
+            with suppress(sqlite3.DatabaseError):  # no database at all: `refresh` makes one
+                db.execute(f"pragma {setting}")
+        return db
 
     # taking in ----------------------------------------------------------------------------------------------
 
@@ -148,13 +151,34 @@ class Index:
         try:
             self._let_go()
             self._segments = segments(self._journal)
-            if rebuild or not self._fits():
-                self._empty()
-            self._age()
-            return self._take(progress)
+            try:
+                return self._brought(progress, rebuild=rebuild)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) or self._file is None:
+                    raise JournalError(f"the index cannot be written: {error}") from error
+                self.db.close()
+                self._file.unlink(missing_ok=True)
+                self.db = self._opened()
+                return self._brought(progress, rebuild=True)
         finally:
             if lock is not None:
                 os.close(lock)
+
+    def _brought(self, progress: Progress | None, *, rebuild: bool) -> int:
+        """Up to date in one transaction: whoever looks meanwhile sees what was there before."""
+        self.db.execute("begin immediate")
+        try:
+            if rebuild or not self._fits():
+                self.rebuilt = True
+                _remake(self.db)
+            self._age()
+            n = self._take(progress)
+            self.db.execute("commit")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("rollback")
+            raise
+        return n
 
     def _locked(self) -> int | None:
         """The right to write the file; a private one is made where another process does not let go of it."""
@@ -178,6 +202,8 @@ class Index:
 
     def _fits(self) -> bool:
         """Whether what is in the index is the beginning of this very log."""
+        if self.db.execute("pragma user_version").fetchone()[0] != VERSION:
+            return False
         row = self.db.execute("select n, segment, begun, last, size, root from place").fetchone()
         if row is None:
             return False
@@ -200,19 +226,13 @@ class Index:
         self.damaged = None
         return stored is not None and f'"id":"{row[1]}"'.encode() in stored
 
-    def _empty(self) -> None:
-        self.rebuilt = True
-        _remake(self.db)
-
     def _age(self) -> None:
         """Records of segments that retention has taken away are not found any more."""
         first = self._segments[0].first if self._segments else 0
         if self.db.execute("select 1 from record where n < ? limit 1", (first,)).fetchone() is None:
             return
-        self.db.execute("begin")
         for statement in filter(str.strip, _AGED.split(";")):
             self.db.execute(statement, (first,))
-        self.db.execute("commit")
 
     def _take(self, progress: Progress | None) -> int:
         db, known = self.db, self._segments
@@ -222,7 +242,6 @@ class Index:
             n = known[0].first
         sizes = {each.first: each.path.stat().st_size for each in known if each.first >= segment}
         total, done = sum(sizes.values()), 0
-        db.execute("begin")
         intake = Intake(db)
         data = b""
         for at, each in enumerate(known):
@@ -247,13 +266,11 @@ class Index:
                 walk.close()
             done += sizes.get(each.first, 0)
         intake.finish()
-        for statement in filter(str.strip, _AFTER.split(";")):  # executescript would commit
-            db.execute(statement)
+        _each(db, _AFTER)
         origin, size, root = self._signed(n)
         db.execute("delete from place")
         place = (n, segment, offset, begun, last, origin, size, root)
         db.execute("insert into place values (?,?,?,?,?,?,?,?)", place)
-        db.execute("commit")
         if progress is not None:
             progress(total, total)
         return int(n)
@@ -344,23 +361,19 @@ def _writable(file: Path) -> bool:
     return True
 
 
-def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
-    """Settings for a file that can be built again at any time, and its tables."""
-    db.execute("pragma synchronous = off")
-    db.execute("pragma cache_size = -131072")
-    db.execute("pragma mmap_size = 1073741824")
-    db.execute("pragma temp_store = memory")
-    if db.execute("pragma user_version").fetchone()[0] != VERSION:
-        _remake(db)
-    return db
-
-
 def _remake(db: sqlite3.Connection) -> None:
+    """Empty tables."""
     names = [name for (name,) in db.execute("select name from sqlite_master where type = 'table'")]
-    for name in ("said", *names):
-        if name == "said" or not name.startswith(("said_", "sqlite_")):
+    for name in sorted(names, key=lambda each: each != "said"):  # with it go the tables that it is made of
+        if not name.startswith(("said_", "sqlite_")):
             db.execute(f"drop table if exists {name}")
-    db.executescript(_SCHEMA)
+    _each(db, _SCHEMA)
     with suppress(sqlite3.OperationalError):  # this SQLite has no FTS5: `--text` says so
         db.execute(_FULL_TEXT)
     db.execute(f"pragma user_version = {VERSION}")
+
+
+def _each(db: sqlite3.Connection, statements: str) -> None:
+    """One after the other; `executescript` would commit first."""
+    for statement in filter(str.strip, statements.split(";")):
+        db.execute(statement)

@@ -19,6 +19,7 @@ from gateway.config.settings import (
     HttpsSection,
     Listener,
     MqttSection,
+    OffboxSection,
     OpaSection,
     PolicyEngine,
     PolicySection,
@@ -213,6 +214,11 @@ def topics(draft: Draft) -> None:
 def exports(draft: Draft) -> None:
     """A destination is one place, with a name of its own; events need the broker that takes them."""
     broker = next((True for _ in draft.each(MqttSection)), False)
+    for trail, offbox in draft.each(OffboxSection):
+        if offbox.topic is not None:
+            _topic(draft, (*trail, "topic"), offbox.topic, STATUS_FIELDS)
+            if not broker:
+                draft.fault((*trail, "topic"), "there is no broker to tell checkpoints to", "add north.mqtt")
     taken: dict[str, Trail] = {}
     for trail, export in draft.each(ExportSection):
         if (export.syslog is None) == (export.mqtt is None):

@@ -27,7 +27,7 @@ from tests.unit.export import journal
 
 pytestmark = pytest.mark.needs("rsyslog")
 
-ROUNDS = int(os.environ.get("TORTURE_EXPORT_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("TORTURE_EXPORT_ROUNDS", "3"))
 "`make torture` sets more."
 LAST = 30
 "Records that the last run writes before it ends by itself."

@@ -5,24 +5,17 @@ it is of the revision that was asked about.
 """
 
 import asyncio
-import contextlib
-import os
-import sys
-from pathlib import Path
 
 from msgspec import MsgspecError
 
 from gateway.model.decision import Decision
 from gateway.model.errors import Fault, PolicyError
-from gateway.policy import jobs
+from gateway.policy import child, jobs
 from gateway.policy.bundle import Bundle
 from gateway.policy.jobs import Answers, Ask, Job, Prepare, Ready, Refused, Result
 from gateway.policy.loader import Policy
 
-END_S = 1.0
-"How long the workshop may take to end once its input has ended; then it is killed."
-HOME = str(Path(__file__).resolve().parent.parent.parent)
-"Where the child finds this very program."
+MODULE = "gateway.policy.workshop"
 
 
 class Workshop:
@@ -66,87 +59,53 @@ class Workshop:
 
     async def close(self) -> None:
         """End it."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        assert child.stdin is not None  # noqa: S101  asked for in _start
-        child.stdin.close()
-        try:
-            async with asyncio.timeout(END_S):
-                await child.wait()
-        except TimeoutError:
-            await _kill(child)
+        gone, self._child = self._child, None
+        if gone is not None:
+            await child.end(gone)
 
     async def _do(self, job: Job, within_s: float) -> Result:
         async with self._busy:
-            child = self._child
-            if child is None or child.returncode is not None:
-                child = self._child = await _start()
+            shop = self._child
+            if shop is None or shop.returncode is not None:
+                shop = self._child = await _start()
             done = False
             try:
                 async with asyncio.timeout(within_s):
-                    result = await _exchange(child, job)
+                    found = await child.exchanged(shop, jobs.encoded(job), jobs.MOST_MESSAGE)
+                    result = jobs.results.decode(found)
                 done = True
             except TimeoutError:
                 what = f"checking or testing it takes longer than {within_s:g} s"
                 raise PolicyError([Fault("bundle", what, "look for a rule that never ends")]) from None
             except (OSError, EOFError, MsgspecError) as error:
-                what = f"checking or testing it ended the process: {await _ended(child) or error}"
+                what = f"checking or testing it ended the process: {await _ended(shop) or error}"
                 raise PolicyError([Fault("bundle", what, "run dmz-gateway policy test")]) from None
             finally:
                 if not done:  # cancelled as well: what it would still answer belongs to nobody
                     self._child = None
-                    await _kill(child)
+                    await child.kill(shop)
             return result
-
-
-def command(parent: int) -> list[str]:
-    """The words that start the workshop for that process."""
-    return [sys.executable, "-m", "gateway.policy.workshop", str(parent)]
-
-
-def environment() -> dict[str, str]:
-    """The child finds this very program, wherever it is started."""
-    path = os.pathsep.join(filter(None, [HOME, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path}
 
 
 async def _start() -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
-            *command(os.getpid()),
+            *child.command(MODULE),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env=environment(),
+            env=child.environment(),
         )
     except OSError as error:
         what = f"the workshop cannot be started: {error.strerror}"
         raise PolicyError([Fault("bundle", what, "see how many processes there may be")]) from None
 
 
-async def _exchange(child: asyncio.subprocess.Process, job: Job) -> Result:
-    assert child.stdin is not None  # noqa: S101  asked for in _start
-    assert child.stdout is not None  # noqa: S101  asked for in _start
-    child.stdin.write(jobs.framed(job))
-    await child.stdin.drain()
-    size = int.from_bytes(await child.stdout.readexactly(jobs.LENGTH), "big")
-    if size > jobs.MOST_MESSAGE:
-        raise EOFError("a message that makes no sense")
-    return jobs.results.decode(await child.stdout.readexactly(size))
-
-
-async def _ended(child: asyncio.subprocess.Process) -> str:
+async def _ended(shop: asyncio.subprocess.Process) -> str:
     """How it ended, if it did."""
     try:
-        async with asyncio.timeout(END_S):
-            code = await child.wait()
+        async with asyncio.timeout(child.END_S):
+            code = await shop.wait()
     except TimeoutError:
         return ""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-async def _kill(child: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        child.kill()
-    await child.wait()

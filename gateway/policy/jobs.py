@@ -1,6 +1,6 @@
 """What the gateway asks of the workshop (Prepare, Ask), and what it answers (Ready, Refused, Answers).
 
-Messages go both ways over standard input and output, each a length and MessagePack; one job at a time.
+Messages are MessagePack, and go both ways between the gateway and its child (`child`); one job at a time.
 """
 
 import msgspec
@@ -15,8 +15,6 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.facts import Facts
 from gateway.policy.module import Module, Path
 
-LENGTH = 4
-"Bytes before each message that say how long it is, big-endian."
 MOST_MESSAGE = 256 * 1024 * 1024
 "Four times the largest bundle: files and what is read from them travel together."
 
@@ -88,10 +86,9 @@ jobs: msgspec.msgpack.Decoder[Job] = msgspec.msgpack.Decoder(Job)
 results: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
 
 
-def framed(message: Job | Result) -> bytes:
-    """A message as it travels."""
-    body = msgspec.msgpack.encode(message)
-    return len(body).to_bytes(LENGTH, "big") + body
+def encoded(message: Job | Result) -> bytes:
+    """A message, without its length."""
+    return msgspec.msgpack.encode(message)
 
 
 def decision(answer: Answer, revision: str, evaluation: str) -> Decision:

@@ -13,16 +13,12 @@ or when a job has taken twice what the gateway waits for. It may take so much me
 step back for the processor: the bundle may take rights away, and that has one second on a busy machine too.
 """
 
-import ctypes
-import os
-import resource
 import signal
 import sys
-from typing import IO
 
 from gateway.model.decision import Allowed, Reason
 from gateway.model.errors import Fault, PolicyError
-from gateway.policy import jobs, question
+from gateway.policy import child, jobs, question
 from gateway.policy.decider import prepare
 from gateway.policy.engine import Engine
 from gateway.policy.jobs import Answer, Answers, Ask, Job, Live, Prepare, Ready, Refused, Result
@@ -82,39 +78,17 @@ def _answer(engine: Engine, job: Ask, live: Live) -> Answer:
 
 def main(words: list[str]) -> int:
     """Work until the input ends."""
-    _bind(int(words[0]))
+    child.bind(int(words[0]), MOST_MEMORY)
     bench, source, target = Bench(), sys.stdin.buffer, sys.stdout.buffer
-    while True:
-        body = _read(source)
-        if body is None:
-            return 0
+    while (body := child.read(source, jobs.MOST_MESSAGE)) is not None:
         job = jobs.jobs.decode(body)
         # The default of SIGALRM ends the process, whatever holds the interpreter.
         signal.setitimer(signal.ITIMER_REAL, job.within_s * PATIENCE)
         result = bench.work(job)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        target.write(jobs.framed(result))
+        target.write(child.framed(jobs.encoded(result)))
         target.flush()
-
-
-def _bind(parent: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which ends this in its order
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the wish was made
-        sys.exit(1)
-
-
-def _read(source: IO[bytes]) -> bytes | None:
-    head = source.read(jobs.LENGTH)
-    if len(head) < jobs.LENGTH:
-        return None
-    size = int.from_bytes(head, "big")
-    body = source.read(size) if size <= jobs.MOST_MESSAGE else b""
-    return body if len(body) == size and size else None
+    return 0
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ a time. So it is done elsewhere, stepping back for everybody, and only MOST_WAIT
 
 import asyncio
 import contextlib
-import sys
 from pathlib import Path
 
 from msgspec import MsgspecError
 
-from gateway.policy.elsewhere import environment
+from gateway.policy import child
 from gateway.review import jobs
 from gateway.review.jobs import Answer, Job, Nothing
 
@@ -25,8 +24,6 @@ KEEP_WITHIN_S = 30.0
 "How long that may take."
 FIRST_WITHIN_S = 900.0
 "How long it may take at first: ten million records take minutes. Who asks meanwhile hears that it is busy."
-END_S = 1.0
-"How long the child may take to end once its input has ended; then it is killed."
 
 FAILURES = (OSError, EOFError, MsgspecError)
 "What a child that ended, or speaks otherwise, leads to."
@@ -41,15 +38,15 @@ class Desk:
 
     def __init__(self, journal: Path, index: Path) -> None:
         """`index` is the search index that follows from the journal."""
-        self._words = [sys.executable, "-m", "gateway.review.room", str(journal), str(index)]
-        self._child: asyncio.subprocess.Process | None = None
+        self._words = child.command("gateway.review.room", str(journal), str(index))
+        self._room: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
 
     @property
     def pid(self) -> int | None:
         """Process id of the child, while there is one."""
-        return None if self._child is None else self._child.pid
+        return None if self._room is None else self._room.pid
 
     @property
     def waiting(self) -> int:
@@ -85,48 +82,25 @@ class Desk:
 
     async def close(self) -> None:
         """End it."""
-        child, self._child = self._child, None
-        if child is None or child.stdin is None:
-            return
-        child.stdin.close()
-        try:
-            async with asyncio.timeout(END_S):
-                await child.wait()
-        except TimeoutError:
-            await _kill(child)
+        room, self._room = self._room, None
+        if room is not None:
+            await child.end(room)
 
     async def _exchanged(self, job: bytes) -> Answer:
-        child = self._child
-        if child is None or child.returncode is not None:
-            child = self._child = await asyncio.create_subprocess_exec(
+        room = self._room
+        if room is None or room.returncode is not None:
+            room = self._room = await asyncio.create_subprocess_exec(
                 *self._words,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env=environment(),
+                env=child.environment(),
             )
         done = False
         try:
-            answer = await _spoken(child, job)
+            answer = jobs.answers.decode(await child.exchanged(room, job, jobs.MOST_ANSWER))
             done = True
         finally:
             if not done:  # out of time, or cancelled: what it would still say belongs to nobody
-                self._child = None
-                await _kill(child)
+                self._room = None
+                await child.kill(room)
         return answer
-
-
-async def _spoken(child: asyncio.subprocess.Process, job: bytes) -> Answer:
-    assert child.stdin is not None  # noqa: S101  asked for in _exchanged
-    assert child.stdout is not None  # noqa: S101  asked for in _exchanged
-    child.stdin.write(jobs.framed(job))
-    await child.stdin.drain()
-    size = int.from_bytes(await child.stdout.readexactly(jobs.LENGTH), "big")
-    if size > jobs.MOST_ANSWER:
-        raise EOFError("an answer that makes no sense")
-    return jobs.answers.decode(await child.stdout.readexactly(size))
-
-
-async def _kill(child: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        child.kill()
-    await child.wait()

@@ -1,6 +1,6 @@
 """What the gateway asks of the reading room (Job), and what it answers (Found, Nothing).
 
-Messages go both ways over standard input and output, each a length and MessagePack, one job at a time.
+Messages are MessagePack, and go both ways between the gateway and its child, one job at a time.
 """
 
 import msgspec
@@ -8,8 +8,6 @@ from msgspec import Struct
 
 from gateway.review.wishes import Wish
 
-LENGTH = 4
-"Bytes before each message that say how long it is, big-endian."
 MOST_ANSWER = 4 * 1024 * 1024
 "Bytes of one answer. A page ends long before; a report that is longer is refused, and says so."
 JSON = "application/json"
@@ -48,8 +46,3 @@ answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 def encoded(message: Job | Answer) -> bytes:
     """A message, without its length."""
     return msgspec.msgpack.encode(message)
-
-
-def framed(message: bytes) -> bytes:
-    """A message as it travels."""
-    return len(message).to_bytes(LENGTH, "big") + message

@@ -1,6 +1,6 @@
 """The reading room: a process of its own that finds what reviewers ask for in the journal.
 
-    python -m gateway.review.room JOURNAL INDEX
+    python -m gateway.review.room PARENT JOURNAL INDEX
 
 It reads segments, tiles and checkpoint, and writes nothing but the search index, which follows from them. It
 does one job at a time (jobs.py), until its input ends; it steps back for everything else on the machine, may
@@ -8,19 +8,20 @@ take so much memory and no more, and the kernel ends a job that nobody ended.
 """
 
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
-from typing import IO
 
 from gateway.audit.index import Index
 from gateway.model.errors import JournalError
+from gateway.policy import child
 from gateway.review import answers, jobs
 from gateway.review.jobs import Answer, Found, Job, Nothing
 
 MOST_MEMORY = 4 * 1024 * 1024 * 1024
 "Address space: the index is mapped, 1 GiB of it at most."
+MOST_JOB = 64 * 1024
+"Bytes of a question: a request line is shorter."
 NICENESS = 10
 "How far it steps back: the plant's requests go first."
 PATIENCE = 2.0
@@ -49,24 +50,20 @@ class Room:
             return Nothing(503, "journal", str(error))
 
 
-def serve(room: Room, source: IO[bytes], sink: IO[bytes]) -> None:
-    """Answer until the input ends."""
-    while len(head := source.read(jobs.LENGTH)) == jobs.LENGTH:
-        job = jobs.jobs.decode(source.read(int.from_bytes(head, "big")))
-        signal.alarm(int(job.within_s * PATIENCE))
-        sink.write(jobs.framed(jobs.encoded(room.work(job))))
-        sink.flush()
-        signal.alarm(0)
-
-
-def main() -> None:
-    """Serve the gateway that started us."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which then ends our input
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+def main(words: list[str]) -> int:
+    """Answer the gateway that started us, until the input ends."""
+    child.bind(int(words[0]), MOST_MEMORY)
     os.nice(NICENESS)
-    journal, index = map(Path, sys.argv[1:])
-    serve(Room(journal, index), sys.stdin.buffer, sys.stdout.buffer)
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    room = Room(Path(words[1]), Path(words[2]))
+    while (body := child.read(source, MOST_JOB)) is not None:
+        job = jobs.jobs.decode(body)
+        signal.setitimer(signal.ITIMER_REAL, job.within_s * PATIENCE)  # its default ends the process
+        target.write(child.framed(jobs.encoded(room.work(job))))
+        target.flush()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ import pytest
 from gateway.model.decision import Allowed, Denied, Origin
 from gateway.model.errors import PolicyError
 from gateway.model.ulid import Ulids
-from gateway.policy import elsewhere, jobs, rehearsal
+from gateway.policy import child, elsewhere, jobs, rehearsal
 from gateway.policy.bundle import Bundle
 from gateway.policy.cache import Cache, LiveQuestion, Projection
 from gateway.policy.decider import Decider, prepare
@@ -252,7 +252,9 @@ async def test_it_ends_with_its_input_and_with_its_parent() -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     orphan = await asyncio.create_subprocess_exec(
-        *elsewhere.command(parent=1), stdin=asyncio.subprocess.PIPE, env=elsewhere.environment()
+        *child.command(elsewhere.MODULE, parent=1),
+        stdin=asyncio.subprocess.PIPE,
+        env=child.environment(),
     )
     async with asyncio.timeout(20):
         assert await orphan.wait() == 1, "its parent is another"

@@ -24,21 +24,23 @@ GROUPS = (
 "Modules of this package, each with `add(commands)`."
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line; or of one group, so that a question need not wait for parts it does not use."""
     top = argparse.ArgumentParser(
         prog="dmz-gateway", description="A zero-trust gateway between a plant and IT."
     )
     top.add_argument("--version", action="version", version=f"dmz-gateway {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in GROUPS:
+    for group in GROUPS if only is None else (only,):
         importlib.import_module(f"gateway.cli.{group}").add(commands)
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit code 0 done, 1 the answer is no, 2 the call or configuration is wrong."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    named = words[0].replace("-", "_") if words else ""
+    args = parser(named if named in GROUPS else None).parse_args(words)
     try:
         return int(args.run(args))
     except GatewayError as error:

@@ -186,7 +186,7 @@ published(more) := {reason.code | some reason in answer.reasons} if {
 	grant := object.union(
 		{
 			"id": "g",
-			"roles": ["collector"],
+			"subjects": ["spiffe://demo.example/gateway/gw-1"],
 			"actions": ["publish"],
 			"protocols": ["mqtt"],
 			"assets": ["plc-1"],

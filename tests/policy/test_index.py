@@ -23,7 +23,7 @@ WAYS = [("read", "modbus"), ("read", "https"), ("browse", "https"), ("publish", 
 
 def about_the_gateway(grant: dict[str, Any]) -> bool:
     """What it names goes with the ways to the gateway only."""
-    named = [kind for kind in grant.get("operations", ()) if kind.startswith(("admin.", "control."))]
+    named = [kind for kind in grant.get("operations", ()) if kind.startswith(("admin.", "audit.", "control."))]
     return "admin" in grant["actions"] or bool(named)
 
 

@@ -39,6 +39,7 @@ bench: environment components
 
 torture: environment components
 	TORTURE_KILLS=10000 TORTURE_RECORDS=10000000 TORTURE_ROUNDS=200 TORTURE_EXAMPLES=3000 \
+	TORTURE_EXPORT_ROUNDS=25 \
 		$(BIN)/python -m pytest -s --timeout=3600 tests/faults tests/properties/test_torn_disk.py $(ARGS)
 
 fuzz: environment

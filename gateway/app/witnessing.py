@@ -61,4 +61,5 @@ def retention(parts: "Parts") -> Retention:
         journal=parts.journal,
         clock=parts.now,
         alarm=parts.alarm,
+        exported=parts.exporter.least_exported,
     )

@@ -183,9 +183,12 @@ class Retention:
         journal: Journals,
         clock: Callable[[], Now],
         alarm: Callable[[str], None],
+        exported: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """`exported`: every destination has all records below this index; None where there is none."""
         self._folder = folder
         self._policy = policy
+        self._exported = exported
         self._journal = journal
         self._clock = clock
         self._alarm = alarm
@@ -206,7 +209,7 @@ class Retention:
         if plan is None:
             return None
         await asyncio.to_thread(secure, self._folder, plan)
-        start = self._journal.status()["size"]
+        start, exported = self._journal.status()["size"], self._exported()
         note = {
             "event": EVENT,
             "first": plan.first,
@@ -215,6 +218,7 @@ class Retention:
             "bytes": plan.bytes,
             "days": self._policy.days,
             "most_bytes": self._policy.most_bytes,
+            "not_exported": 0 if exported is None else max(0, plan.first_kept - exported),
         }
         self._journal.event(RecordKind.LIFECYCLE, note, self._clock())
         async with asyncio.timeout(SIGNED_WITHIN_S):

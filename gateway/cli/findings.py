@@ -7,6 +7,7 @@ let somebody write to a safety system, is a fault; what will hurt later is a war
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -35,6 +36,12 @@ CRL_STATES = {
     "grace_over": "a CRL is past its nextUpdate and the grace: writes are denied",
     "missing": "an issuing authority has no CRL, and nobody it vouches for gets in",
 }
+
+
+def _addresses(area: dict[str, Any]) -> Iterator[int]:
+    """Every address of the ranges that a grant gives of a table."""
+    for first, last in area.get("ranges", ()):
+        yield from range(first, last + 1)
 
 
 class Fatal(Struct, frozen=True):
@@ -149,6 +156,7 @@ class _Look:
         yield from self._own_role(bundle)
         yield from self._conduits(bundle)
         yield from self._tags(bundle)
+        yield from self._untagged(bundle)
         known, granted = bundle.data.get("assets", {}), write_granted_assets(bundle)
         for number, asset in enumerate(self.settings.assets):
             where = self.where(("assets", number, "name"))
@@ -213,6 +221,28 @@ class _Look:
             if tag not in known:
                 fault = Fault(where, f"no tag {tag} is configured", "mend the name, or add the tag")
                 yield Doubt(_within(self._bundle, fault))
+
+    def _untagged(self, bundle: Bundle) -> Iterator[Finding]:
+        """Policy judges tags: an address without one rides along beside those that have, in one request."""
+        tagged: dict[tuple[str, str], set[int]] = {}
+        for tag in self.settings.tags:
+            covered = tagged.setdefault((tag.asset, tag.table.value), set())
+            covered.update(range(tag.span.start, tag.span.end))
+        ours = {asset.name for asset in self.settings.assets}
+        for place, grant in enumerate(bundle.data["grants"]):
+            if not grant.get("tags") and not grant.get("limits"):
+                continue
+            for at, area in enumerate(grant.get("modbus", ())):
+                for asset in ours.intersection(grant.get("assets", ())):
+                    names = tagged.get((asset, area.get("table", "")), set())
+                    reached = set(_addresses(area))
+                    if names & reached and reached - names:
+                        bare = min(reached - names)
+                        named = f"grant {grant['id']} reaches {area['table']} {bare} of {asset}"
+                        what = f"{named}, which no tag names"
+                        mend = "narrow the range to the tags, or give the address a tag"
+                        where = bundle.where(("grants", place, "modbus", at))
+                        yield Doubt(_within(self._bundle, Fault(where, what, mend)))
 
     def _expires(self, where: str, name: str, expires_ns: int) -> Iterator[Finding]:
         """Told from 90 days before, as alarms are. Expiry stops no polling, so it is never a fault."""

@@ -240,6 +240,12 @@ def test_a_bundle_whose_tests_refuse_it(plant: Site, capsys: pytest.CaptureFixtu
             "gateway/gw-2: [collector]",
             "policy does not bind the role collector to the gateway itself, spiffe://demo.example/gateway/gw-1",
         ),
+        (
+            "grants.yaml",
+            "modbus: [{table: coil, ranges: [[0, 0]]}]",
+            "modbus: [{table: coil, ranges: [[0, 1]]}]\n    tags: [plc-1.pump]",
+            "reaches coil 1 of plc-1, which no tag names",
+        ),
         ("grants.yaml", "tags: [plc-1.level]", "tags: [plc-1.levle]", "no tag plc-1.levle is configured"),
         ("grants.yaml", "roles: [viewer]", "roles: [veiwer]", "role_bindings know no role veiwer"),
     ],

@@ -17,8 +17,10 @@ somebody else, an import alias. The rules below refuse the forms that can; each 
                                                 15 what is compared with `input` is of its schema
                                                 16 no variable hides a rule (regorus: `some x` is then
                                                    the rule x)
+                                                17 one file describes a package (OPA refuses two)
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +40,9 @@ PACKAGES = ("dmz", "base", "site", "tests")
 "First names of packages; no data document may have one."
 EXTENSIONS = ("deny", "obligation")
 "What base and site packages may add; core looks for them at `data.base[_]` and `data.site[_]`."
+
+
+_DESCRIBED = re.compile(r"^# METADATA[^\n]*\n(?:#[^\n]*\n)*\s*package\s", re.MULTILINE)
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -70,6 +75,7 @@ def load(bundle: Bundle) -> Policy:
         for module in parsed:
             faults += _module(module, known)
         faults += _overlaps(bundle, parsed)
+        faults += _described_twice(bundle, parsed)
         faults += known.conflicts()
         faults += known.cycles()
         if ENTRYPOINT not in known.rules:
@@ -81,6 +87,18 @@ def load(bundle: Bundle) -> Policy:
     paths, readers = _projection(modules)
     tests = tuple(module for module in parsed if module.tests)
     return Policy(bundle=bundle, modules=modules, tests=tests, paths=paths, readers=readers)
+
+
+def _described_twice(bundle: Bundle, modules: list[Module]) -> Iterator[Fault]:
+    """Rule 17: a bundle that the one engine takes and the other refuses is no bundle for both."""
+    texts, first = {**bundle.modules, **bundle.tests}, dict[Path, str]()
+    for module in modules:
+        if _DESCRIBED.search(texts[module.name]):
+            other = first.setdefault(module.package, module.name)
+            if other != module.name:
+                what = f"describes the package {'.'.join(module.package)}, as {other} does"
+                mend = "remove the METADATA above the package here"
+                yield Fault(f"{module.name}:{module.line}", what, mend)
 
 
 def _module(module: Module, known: Known) -> Iterator[Fault]:

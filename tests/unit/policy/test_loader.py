@@ -68,6 +68,13 @@ FILES: list[tuple[str, str, str, str, str]] = [
     # what, a file that is added, its text, where the fault is, what it says
     ("no package", "site/demo/more.rego", "deny := 1\n", "site/demo/more.rego:1", "package"),
     (
+        "describes a package again",
+        "site/demo/more.rego",
+        "# METADATA\n# title: More\npackage site.demo\n\nimport future.keywords.not\n",
+        "site/demo/more.rego:3",
+        "describes the package site.demo",
+    ),
+    (
         "extends core",
         "site/demo/more.rego",
         "package dmz.grants\n\nimport future.keywords.not\n\nmatched contains 1\n",

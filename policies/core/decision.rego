@@ -15,7 +15,7 @@ import future.keywords.not
 decision := {
 	"schema": "dmz.decision/1",
 	"allow": true,
-	"reasons": {granted(data.grants[place]) | some place in data.dmz.grants.used},
+	"reasons": {granted(grant) | some grant in given},
 	"obligations": obligations,
 	"grants": data.dmz.grants.matched,
 	"revision": revision,
@@ -29,6 +29,9 @@ decision := {
 	"grants": data.dmz.grants.matched,
 	"revision": revision,
 }
+
+# The grants that are used, fetched once for all that is said of them.
+given := [data.grants[place] | some place in data.dmz.grants.used]
 
 default allow := false
 
@@ -104,21 +107,21 @@ granted(grant) := {"code": "grant.break_glass", "kind": "grant", "msg": concat("
 #   The obligations of every grant that is used, of base and of site add up. An approval that people have given
 #   is met, and not asked for again.
 obligations contains obligation if {
-	some place in data.dmz.grants.used
-	some obligation in data.grants[place].obligations
+	some grant in given
+	some obligation in grant.obligations
 	not met(obligation)
 }
 
 obligations contains {"type": "audit"} if {
 	data.dmz.grants.special
-	some place in data.dmz.grants.used
-	data.grants[place].break_glass
+	some grant in given
+	grant.break_glass
 }
 
 obligations contains object.union({"type": "approval"}, approval) if {
 	data.dmz.grants.special
-	some place in data.dmz.grants.used
-	approval := data.grants[place].approval
+	some grant in given
+	approval := grant.approval
 	not data.dmz.lib.agreed(approval.by)
 }
 

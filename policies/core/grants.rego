@@ -31,14 +31,15 @@ used := plain if {
 # title: No grant allows it without an approval or a broken glass
 special if count(plain) == 0
 
+# Who asks comes first: of the grants that the index names for an asset, most are for other roles.
 plain contains place if {
 	grants := data.grants
 	some place in places
 	grant := grants[place]
+	subject_fits(grant)
 	input.op.action in grant.actions
 	input.op.protocol in grant.protocols
 	input.target.asset in object.get(grant, "assets", [null])
-	subject_fits(grant)
 	target_fits(grant)
 	conditions_fit(grant)
 	not grant.break_glass
@@ -72,10 +73,10 @@ waiting contains place if {
 candidates contains place if {
 	some place in places
 	grant := data.grants[place]
+	subject_fits(grant)
 	input.op.action in grant.actions
 	input.op.protocol in grant.protocols
 	input.target.asset in object.get(grant, "assets", [null])
-	subject_fits(grant)
 }
 
 # METADATA
@@ -90,6 +91,9 @@ places := found if {
 } else := found if {
 	found := object.get(data.grant_index.others, [input.op.action, input.op.protocol], [])
 } else := [place | some place, _ in data.grants]
+
+# Those grants themselves: every rule of `near` goes through them, and fetching each by its place costs more.
+wanting := [data.grants[place] | some place in candidates]
 
 subject_fits(grant) if {
 	input.subject.id in grant.subjects
@@ -449,100 +453,100 @@ none contains {
 # METADATA
 # title: What a grant for this subject, action and asset still lacks
 near contains {"code": "grant.operation", "msg": misses(grant, "other operations")} if {
-	some place in candidates
-	grant := data.grants[place]
+	some grant in wanting
 	not operation_fits(grant)
 }
 
-near contains {"code": "grant.listener", "msg": misses(grant, "other listeners")} if {
-	some place in candidates
-	grant := data.grants[place]
+# A rule costs the engine some µs even where it says nothing, so these are asked only if one of them can speak:
+# where conditions_fit holds, so does each of the four.
+near contains lack if {
+	some grant in wanting
+	not conditions_fit(grant)
+	some lack in near_conditions
+}
+
+near_conditions contains {"code": "grant.listener", "msg": misses(grant, "other listeners")} if {
+	some grant in wanting
 	not listener_fits(grant)
 }
 
-near contains {"code": "grant.mode", "msg": misses(grant, "other modes of the plant")} if {
-	some place in candidates
-	grant := data.grants[place]
+near_conditions contains {"code": "grant.mode", "msg": misses(grant, "other modes of the plant")} if {
+	some grant in wanting
 	not mode_fits(grant)
 }
 
-near contains {"code": "grant.window", "msg": misses(grant, "other times, and needs a trusted clock")} if {
-	some place in candidates
-	grant := data.grants[place]
+near_conditions contains {"code": "grant.window", "msg": misses(grant, "other times, and needs a trusted clock")} if {
+	some grant in wanting
 	not window_fits(grant)
 }
 
 near contains {"code": "grant.addresses", "msg": misses(grant, "other addresses or functions")} if {
 	input.op.protocol == "modbus"
-	some place in candidates
-	grant := data.grants[place]
+	some grant in wanting
 	not addresses_fit(grant)
 }
 
 near contains {"code": "grant.nodes", "msg": misses(grant, "other nodes, services, attributes, arguments or spans")} if {
 	input.op.protocol == "opcua"
-	some place in candidates
-	grant := data.grants[place]
+	some grant in wanting
 	not nodes_fit(grant)
 }
 
 near contains {"code": "grant.tags", "msg": misses(grant, "other tags")} if {
-	some place in candidates
-	grant := data.grants[place]
+	some grant in wanting
 	not tags_fit(grant)
 }
 
-near contains {"code": "grant.limits", "msg": misses(grant, "other values, or smaller steps from a known value")} if {
-	some place in candidates
-	grant := data.grants[place]
+near_conditions contains {"code": "grant.limits", "msg": misses(grant, "other values, or smaller steps from a known value")} if {
+	some grant in wanting
 	not limits_fit(grant)
 }
 
-near contains {"code": "grant.topic", "msg": misses(grant, "other topics")} if {
+# What only publications and HTTPS have.
+near contains lack if {
 	input.op.protocol in {"https", "mqtt"}
-	some place in candidates
-	grant := data.grants[place]
+	some lack in near_northbound
+}
+
+near_northbound contains {"code": "grant.topic", "msg": misses(grant, "other topics")} if {
+	some grant in wanting
 	not topic_fits(grant)
 }
 
-near contains {"code": "grant.consumer", "msg": misses(grant, "other consumers")} if {
-	input.op.protocol in {"https", "mqtt"}
-	some place in candidates
-	grant := data.grants[place]
+near_northbound contains {"code": "grant.consumer", "msg": misses(grant, "other consumers")} if {
+	some grant in wanting
 	not consumer_fits(grant)
 }
 
-near contains {"code": "grant.format", "msg": misses(grant, "other formats")} if {
-	input.op.protocol in {"https", "mqtt"}
-	some place in candidates
-	grant := data.grants[place]
+near_northbound contains {"code": "grant.format", "msg": misses(grant, "other formats")} if {
+	some grant in wanting
 	not format_fits(grant)
 }
 
-near contains {"code": "grant.scope", "msg": misses(grant, "other listeners, assets or less than the whole gateway")} if {
+# What only acts on the gateway have.
+near contains lack if {
 	data.dmz.lib.on_gateway
-	some place in candidates
-	grant := data.grants[place]
+	some lack in near_gateway
+}
+
+near_gateway contains {"code": "grant.scope", "msg": misses(grant, "other listeners, assets or less than the whole gateway")} if {
+	some grant in wanting
 	not scope_fits(grant)
 }
 
-near contains {"code": "grant.value", "msg": misses(grant, "other windows, stages, modes or values")} if {
-	data.dmz.lib.on_gateway
-	some place in candidates
-	grant := data.grants[place]
+near_gateway contains {"code": "grant.value", "msg": misses(grant, "other windows, stages, modes or values")} if {
+	some grant in wanting
 	not value_fits(grant)
 }
 
-near contains {"code": "grant.minutes", "msg": misses(grant, "a shorter time")} if {
-	data.dmz.lib.on_gateway
-	some place in candidates
-	grant := data.grants[place]
+near_gateway contains {"code": "grant.minutes", "msg": misses(grant, "a shorter time")} if {
+	some grant in wanting
 	not minutes_fits(grant)
 }
 
 near contains {"code": "grant.needs_break_glass", "msg": misses(grant, "who has broken the glass")} if {
-	some place in candidates
-	grant := data.grants[place]
+	some grant in wanting
+	grant.break_glass
 	not break_glass_fits(grant)
 }
 

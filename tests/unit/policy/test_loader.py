@@ -69,9 +69,9 @@ FILES: list[tuple[str, str, str, str, str]] = [
     ("no package", "site/demo/more.rego", "deny := 1\n", "site/demo/more.rego:1", "package"),
     (
         "describes a package again",
-        "site/demo/more.rego",
+        "site/demo/zone.rego",
         "# METADATA\n# title: More\npackage site.demo\n\nimport future.keywords.not\n",
-        "site/demo/more.rego:3",
+        "site/demo/zone.rego:3",
         "describes the package site.demo",
     ),
     (

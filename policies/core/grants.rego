@@ -465,6 +465,8 @@ near contains lack if {
 	some lack in near_conditions
 }
 
+# METADATA
+# title: What a grant for this subject, action and asset still lacks
 near_conditions contains {"code": "grant.listener", "msg": misses(grant, "other listeners")} if {
 	some grant in wanting
 	not listener_fits(grant)
@@ -508,6 +510,8 @@ near contains lack if {
 	some lack in near_northbound
 }
 
+# METADATA
+# title: What a grant for this subject, action and asset still lacks
 near_northbound contains {"code": "grant.topic", "msg": misses(grant, "other topics")} if {
 	some grant in wanting
 	not topic_fits(grant)
@@ -529,6 +533,8 @@ near contains lack if {
 	some lack in near_gateway
 }
 
+# METADATA
+# title: What a grant for this subject, action and asset still lacks
 near_gateway contains {"code": "grant.scope", "msg": misses(grant, "other listeners, assets or less than the whole gateway")} if {
 	some grant in wanting
 	not scope_fits(grant)

@@ -282,13 +282,13 @@ within_budget(writes) if {
 }
 
 # METADATA
-# title: A written value stays within the bounds of its tag, whatever a grant says
+# title: A written value, and the step to it, stays within the bounds of its tag, whatever a grant says
 # custom:
 #   code: guardrail.bounds
 #   iec62443: SR 3.5
 deny contains {
 	"code": "guardrail.bounds",
-	"msg": "the value lies outside the bounds of its tag (bounds.limits), or nobody knows what it would be",
+	"msg": "the value or the step lies outside the bounds of its tag (bounds.limits), or nobody knows what it would be",
 } if {
 	data.dmz.lib.changes
 	is_array(input.points)
@@ -301,4 +301,13 @@ inside(point, bound) if {
 	data.dmz.lib.known(point)
 	point.q >= bound.min
 	point.q <= bound.max
+	reached(point, bound)
+}
+
+# The step is judged against the last value polled.
+reached(point, bound) if {
+	not bound.max_delta
+} else if {
+	data.dmz.lib.young(point)
+	abs(point.q - point.q_prev) <= bound.max_delta
 }

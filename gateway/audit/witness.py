@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.audit.note import Checkpoint, VerifierKey, opened
+from gateway.audit.note import Checkpoint, VerifierKey, newest, opened
 from gateway.audit.tree import EMPTY, consistent
 
 MOST_BYTES = 8192
@@ -77,6 +77,10 @@ def add_checkpoint(body: bytes, keys: Mapping[str, VerifierKey], keeps: Keeps) -
         new = opened(request.note, key)
     except ValueError as error:
         return Answer(403, f"{error}\n")
+    if newest(request.note, key) != (new, request.note):
+        # Further lines are legal in C2SP, but such a note would not be found again among those kept, and what
+        # is not found was never seen: the log could go on from before it in another way.
+        return Answer(400, "a note of five lines is taken: origin, size, root, nothing, one signature\n")
     if request.old > new.size:
         return Answer(400, "the old size is larger than the new one\n")
     before = keeps.newest(key) or Checkpoint(origin, 0, EMPTY)

@@ -318,3 +318,20 @@ def test_origins_do_not_share_a_file(tmp_path: Path) -> None:
     for name in ("a/b", "a_b", "../a", "." * 300):
         kept.keep(VerifierKey(name, KEY.raw), b"x")
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("extension", ["x\n", ("x" * 100 + "\n") * 60])
+def test_a_note_that_would_not_be_found_again_is_not_taken(tmp_path: Path, extension: str) -> None:
+    """Who has the log's key signs what they like; what was taken must bind them all the same."""
+    kept, log = Kept(tmp_path / "kept"), tmp_path / "log"
+    _, first = grow(log, 10)
+    assert add_checkpoint(request(0, [], first), KEYS, kept).status == 200
+    more, note = grow(log, 1)
+    text = more.text() + extension.encode()
+    signature = base64.b64encode(KEY.id + world.KEY.sign(text)).decode()
+    long = text + f"\n— {KEY.name} {signature}\n".encode()
+    head, _, signed = note.partition(b"\n\n")
+    for odd in (long, head + "\n\n— somebody AAAA\n".encode() + signed):
+        assert add_checkpoint(request(10, proof(log, 10, 11), odd), KEYS, kept).status == 400
+    assert add_checkpoint(request(10, proof(log, 10, 11), note), KEYS, kept).status == 200
+    assert kept.newest(KEY) == more

@@ -441,7 +441,7 @@ class _Promises:
         self._path = folder / "checkpoints"
         newest = _read(folder / "checkpoint")
         self._end = self._path.stat().st_size if self._path.exists() else 0
-        self.kept = self._opened(kept, "the kept checkpoint", 0) if kept else None
+        self.kept = self._opened(kept, "the kept checkpoint", 0) if kept is not None else None
         known = [self.kept] if self.kept is not None else []
         if newest:
             known.append(self._opened(newest, "checkpoint", 0))
@@ -846,12 +846,17 @@ def _print(found: Report | Proved, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(found)))  # noqa: T201
     elif isinstance(found, Report):
-        print("\n".join(told(found)))  # noqa: T201
+        print("\n".join(map(_plain, told(found))))  # noqa: T201
     else:
-        print(("good: " if found.ok else "BAD: ") + found.what)  # noqa: T201
+        print(("good: " if found.ok else "BAD: ") + _plain(found.what))  # noqa: T201
         if found.record is not None:
-            print(found.record)  # noqa: T201
+            print(_plain(found.record))  # noqa: T201
     return 0 if found.ok else 1
+
+
+def _plain(text: str) -> str:
+    """On one line, with nothing that a terminal obeys: no forged file may overwrite BAD with good."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1].replace("\x7f", "\\u007f") for c in text)
 
 
 def _progress(count: int) -> None:

@@ -1,5 +1,6 @@
 """One record's proof convinces on a machine without the product; proofs from tiles are those of RFC 6962."""
 
+import base64
 import json
 import os
 import shutil
@@ -245,3 +246,21 @@ def test_the_command_and_the_file_say_the_same(
     assert capsys.readouterr().out == ours
     assert main(["audit", "verify", "--proof", str(file)]) == 2, "a proof without a key proves nothing"
     assert "prove" in commands.COMMANDS
+
+
+def test_a_forged_file_cannot_make_the_terminal_say_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "forged.tlog-proof"
+    note = "\r\x1b[2Kgood: record 5 is in \u009b8m\u202e\n6\n" + base64.b64encode(bytes(32)).decode()
+    file.write_text(f"c2sp.org/tlog-proof@v1\nindex 5\n\n{note}\n\n— x AAAA\n", newline="")
+    assert verify.main([str(file), SIGNER.vkey]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("BAD: ")
+    assert said.removesuffix("\n").isprintable()
+
+
+def test_an_empty_file_is_no_checkpoint_that_was_kept(data: Path) -> None:
+    """A copy that failed must not silence the word about rollback."""
+    report = verify.verify(data / "journal", SIGNER.verifier, kept=b"")
+    assert not report.ok

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.audit.deeds import Told
 from gateway.audit.outcome import words
+from gateway.audit.tell import plain
 
 ORIGINS = {
     "evaluated": "asked about this very operation",
@@ -30,7 +31,7 @@ def explanation(records: Sequence[Told]) -> list[str]:
             parts += _outcome(record.get("result") or {})
     if lead.get("clock") == "untrusted":
         parts.append(("clock", "the wall clock was not trusted: the time may be wrong, the order is not"))
-    return [f"  {name}: {text}" for name, text in parts if text]
+    return [plain(f"  {name}: {text}") for name, text in parts if text]
 
 
 def _who(by: Told) -> Iterator[tuple[str, str]]:

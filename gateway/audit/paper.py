@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from html import escape
 
 from gateway.audit.report import Cell, Table
+from gateway.audit.tell import plain
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 "How a text begins that a spreadsheet would calculate (OWASP: CSV injection)."
@@ -82,7 +83,7 @@ def _cell(cell: Cell) -> str:
     if cell is None:
         return "<td></td>"
     if isinstance(cell, str):
-        return f"<td>{escape(cell)}</td>"
+        return f"<td>{escape(plain(cell))}</td>"
     return f"<td class=n>{cell:,}</td>" if isinstance(cell, int) else f"<td class=n>{cell:g}</td>"
 
 

@@ -34,14 +34,24 @@ def moment(wall_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest // 1_000_000:03d}Z"
 
 
+def plain(text: str) -> str:
+    """On one line, and nothing in it that a terminal obeys or that turns what is read around.
+
+    Names and messages were chosen by whoever connected: what is not printable stands as `\\x1b`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def line(index: int, record: Told, came: str | None = None) -> str:
     """One record on one line; `came` is the outcome of an intent in words, null where none is recorded."""
-    return f"{index:>8}  {moment(record['wall_ns'])}  {record['kind']:<10} {_brief(record, came)}"
+    return f"{index:>8}  {moment(record['wall_ns'])}  {record['kind']:<10} {brief(record, came)}"
 
 
 def brief(record: Told, came: str | None = None) -> str:
     """The same without index, time and kind."""
-    return _brief(record, came)
+    return plain(_brief(record, came))
 
 
 def sentence(records: Sequence[Told]) -> str:
@@ -66,7 +76,7 @@ def sentence(records: Sequence[Told]) -> str:
         told += f" {_read_back(again)}"
     if lead.get("clock") == "untrusted":
         told += " The wall clock was not trusted then."
-    return told
+    return plain(told)
 
 
 def _read_back(again: Told) -> str:
@@ -82,7 +92,8 @@ def _read_back(again: Told) -> str:
 
 def details(record: Told) -> list[str]:
     """Every field that says something, one a line."""
-    return [f"  {name}: {value}" for name, value in _flat("", record) if value not in (None, "", [], {})]
+    told = ((name, value) for name, value in _flat("", record) if value not in (None, "", [], {}))
+    return [plain(f"  {name}: {value}") for name, value in told]
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:

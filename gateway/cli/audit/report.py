@@ -98,5 +98,5 @@ def _told(table: Table) -> list[str]:
 
 
 def _short(cell: object) -> str:
-    text = "" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell)
+    text = "" if cell is None else f"{cell:g}" if isinstance(cell, float) else tell.plain(str(cell))
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"

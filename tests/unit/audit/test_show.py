@@ -137,3 +137,27 @@ def test_a_record_that_is_not_signed_yet_is_not_called_proven(
     assert "record 1 is not signed yet: the newest checkpoint covers 1 records" in show(capsys, tmp_path, "1")
     (tmp_path / "journal" / "checkpoint").write_bytes(note.replace(b"\n1\n", b"\n2\n"))
     assert "record 1: no proof (" in show(capsys, tmp_path, "1")
+
+
+def test_nothing_that_somebody_chose_is_obeyed_by_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name in a certificate may hold anything, and so may what a library says of one."""
+    journal = world.journal(tmp_path / "journal", Clock())
+    journal.open()
+    hostile = "x509:CN=\x1b[2J\r\u009b8m\u202e\nforged line"
+    note = {"result": "refused", "code": "bad", "message": hostile, "listener": "north"}
+    journal.event(RecordKind.AUTH, note, Clock()(), caller=caller(hostile))
+    asyncio.run(journal.stop())
+    for words in (
+        ("tail",),
+        ("search", "--kind", "auth"),
+        ("show", "1", "--full"),
+        ("timeline",),
+        ("report", "--since", "2020-01-01T00:00:00Z"),
+    ):
+        capsys.readouterr()
+        main(["audit", words[0], "--data", str(tmp_path), *words[1:]])
+        lines = capsys.readouterr().out.split("\n")
+        assert "".join(lines).isprintable(), words
+        assert not any(line.startswith("forged") for line in lines), words

@@ -9,6 +9,7 @@ they are gathered by index. Many: the log is walked backwards, and the page is f
 import sqlite3
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from gateway.audit.intake import MINUTE
@@ -17,6 +18,8 @@ from gateway.model.errors import JournalError
 
 FEW = 8
 "Gather by index what is less than this part of the log; walk backwards for more."
+LATEST_NS = 1 << 62
+"Times beyond it, in 2116, or before 1970 mean all there is: SQLite's integers end soon after."
 NEAR = 1e-9
 "Two values that differ by less than this part are one: decimal fractions are not exact."
 
@@ -54,6 +57,12 @@ class Filters(Struct, frozen=True, kw_only=True):
     "Only records after this index."
     limit: int = 100
     "The newest so many."
+
+    def __post_init__(self) -> None:
+        for name in ("since_ns", "until_ns"):
+            ns = getattr(self, name)
+            if ns is not None and not 0 <= ns <= LATEST_NS:
+                msgspec.structs.force_setattr(self, name, min(max(ns, 0), LATEST_NS))
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -173,11 +182,11 @@ def _said(where: str) -> str:
 def _words(text: str) -> str:
     """Each word as a phrase, so that nothing in it is taken for an operator; `lev*` is a beginning."""
     words = []
-    for word in text.split():
+    for word in text.replace("\0", " ").split():  # it would end the query inside a phrase
         begins = word.endswith("*")
         word = word.rstrip("*").replace('"', '""')
         words.append(f'"{word}"' + ("*" if begins else ""))
-    return " ".join(words)
+    return " ".join(words) or '""'
 
 
 def _changed(filters: Filters) -> bool:

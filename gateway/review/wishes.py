@@ -138,9 +138,13 @@ def understood(form: type[Wish], given: Mapping[str, str]) -> Wish:
             words = ", ".join(sorted(known)) or "nothing"
             raise NotUnderstoodError(f"there is no {name[:40]!r}; there is {words}")
     try:
-        return msgspec.convert(dict(given), form, strict=False)
+        wish: Wish = msgspec.convert(dict(given), form, strict=False)
+        said(wish)
     except msgspec.ValidationError as error:
         raise NotUnderstoodError(str(error)) from None
+    except (OverflowError, UnicodeError):
+        raise NotUnderstoodError("a time is out of range, or a text is no UTF-8") from None
+    return wish
 
 
 def said(wish: Wish) -> str:

@@ -151,3 +151,18 @@ def test_a_csv_of_everything_is_refused(journal: Path, index: Index) -> None:
 def test_words_are_those_of_the_log() -> None:
     assert set(get_args(Section)) == set(SECTIONS)
     assert set(get_args(Ended)) == set(OUTCOMES)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+@pytest.mark.parametrize("text", [None, "\0", " ", "a\0b"])
+def test_no_question_ends_the_reading_room(journal: Path, index: Index, year: int, text: str | None) -> None:
+    at = datetime(year, 12, 31, tzinfo=UTC)
+    for wish in (
+        Search(since=at, text=text),
+        Search(until=at, text=text),
+        Follow(since=at),
+        Follow(until=at),
+        Report(since=at),
+        Report(since=datetime(2026, 1, 1, tzinfo=UTC), until=at),
+    ):
+        assert isinstance(answer(wish, journal, index), Found)

@@ -48,6 +48,8 @@ def test_what_policy_sees() -> None:
         {"changed_to": "lots"},
         {"cursor": "-1"},
         {"outcome": "good"},
+        {"since": "0001-01-01T00:00:00+23:59"},
+        {"who": "\ud800"},
     ],
 )
 def test_what_fits_no_form_is_refused(asked: dict[str, str]) -> None:

@@ -296,3 +296,12 @@ def test_a_live_journal_verifies_while_it_is_written(tmp_path: Path) -> None:
         await journal.stop()
 
     asyncio.run(run(lambda: verify(tmp_path, KEY)))
+
+
+def test_a_record_that_nobody_can_read_stops_no_verifier(tmp_path: Path) -> None:
+    """Whoever can write above the newest checkpoint must not be able to end the walk."""
+    log = opened(tmp_path)
+    log.append([b'{"kind":"intent","x":' + b"[" * 30_000 + b"]" * 30_000 + b"}"])
+    log.checkpoint()
+    log.close()
+    assert verify(tmp_path, KEY).ok

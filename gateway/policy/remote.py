@@ -2,8 +2,9 @@
 
 Nobody waits longer than the budget, and nobody waits at all while OPA is away. Whether it is, is found out by
 what comes of questions, and by probes: always a whole question with a decision of the active revision for an
-answer, so an OPA that is up and serves another bundle is away. It is told when OPA goes, when reads end for
-want of it, and when it is back.
+answer, so an OPA that is up and serves another bundle is away. So is one that can decide nothing at all: what
+it cannot decide for a client is that client's denial, but our probes it can. It is told when OPA goes, when
+reads end for want of it, and when it is back.
 """
 
 import asyncio
@@ -92,11 +93,28 @@ class Remote:
     async def ask(self, engine: Engine, asked: bytes, evaluation: str) -> Decision | Unanswered:
         """The decision on a question; a denial where OPA is well and cannot decide this one."""
         began = self._clock().mono_ns
+        try:
+            return await self._answered(began, engine, asked, evaluation)
+        except UndecidedError as error:
+            return failed(engine.revision, f"OPA could not decide: {error}", asked)
+
+    async def _probe(self, engine: Engine) -> None:
+        """Ask what our bundle decides for certain: who cannot, decides nothing for anybody."""
+        began = self._clock().mono_ns
+        try:
+            await self._answered(began, engine, _PROBE, "")
+        except UndecidedError as error:
+            self._failed(began, Unanswered(UNAVAILABLE, f"OPA could not decide a probe: {error}"))
+
+    async def _answered(
+        self, began: int, engine: Engine, asked: bytes, evaluation: str
+    ) -> Decision | Unanswered:
+        """What comes of asking. Raises UndecidedError, which says nothing yet about whether OPA is well."""
         self.asked += 1
         try:
             text = await self._server.decision(asked)
-        except UndecidedError as error:
-            return failed(engine.revision, f"OPA could not decide: {error}", asked)
+        except UndecidedError:
+            raise
         except Exception as error:  # noqa: BLE001  whatever it is, there is no answer
             return self._failed(began, Unanswered(UNAVAILABLE, f"OPA did not answer: {_said(error)}"))
         decision = engine.judge(text, asked, evaluation)
@@ -117,7 +135,7 @@ class Remote:
             with contextlib.suppress(Exception):
                 active = engine()
                 if active is not None and self._breaker.due(self._clock().mono_ns):
-                    await self.ask(active, _PROBE, "")
+                    await self._probe(active)
                 self._end(self._clock().mono_ns)
             await asyncio.sleep(LOOK_S)
 

@@ -320,6 +320,27 @@ async def test_probes_are_whole_questions_that_find_an_outage_before_anybody_ask
     assert json.loads(bench.asked[0])["op"]["kind"] == "control.probe"
 
 
+async def test_an_opa_that_can_decide_nothing_at_all_is_away_and_reads_are_decided_here() -> None:
+    """It answers 500 to everything. To a client that is a denial; that it is so to our probe is an outage."""
+    bench = Bench()
+    bench.fails(UndecidedError("HTTP 500: eval_internal_error"))
+    running = asyncio.create_task(bench.opa.run())
+    async with asyncio.timeout(10):
+        while not bench.told:
+            bench.mono_ns += SECOND // 2
+            await asyncio.sleep(0.01)
+        assert (bench.told[0][0], bench.opa.status.away) == (AWAY, True)
+        assert "HTTP 500" in bench.told[0][1]["why"]
+        fallback = await bench.opa.ask(HMI, read(), bench.clock(), 3)
+        assert (type(fallback), fallback.origin) == (Allowed, Origin.FALLBACK)
+        bench.answer = bench.right
+        while bench.opa.status.away:
+            bench.mono_ns += SECOND // 2
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert [code for code, _ in bench.told] == [AWAY, BACK]
+
+
 async def test_a_look_that_fails_is_followed_by_another() -> None:
     bench = Bench()
     bench.fails(TimeoutError())

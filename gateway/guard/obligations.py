@@ -3,7 +3,7 @@
 | obligation          | carried out how                                                              |
 |---------------------|------------------------------------------------------------------------------|
 | audit               | nothing is left to do: every decision is recorded                            |
-| rate(n, per_s)      | a token bucket per subject, asset, grants and rate                           |
+| rate(n, per_s)      | a token bucket per subject, asset and rate, whichever grant or rule asks it  |
 | expire(within_ms)   | the permit dies that long after the decision                                 |
 | expire(at_ns)       | … or at that time, which needs a trusted clock                               |
 | approval(by, …)     | denied, and a request waits for people; core leaves it out once they agreed  |
@@ -12,7 +12,8 @@
 | mask                | to IT only: the value stays here, and the tag says so                        |
 | round(step)         | to IT only: the nearest multiple of so many quanta                           |
 
-Every other name is a denial until it has a row here. One that cannot be carried out for what is asked (a
+Every other name is a denial until it has a row here, and so is a parameter that its row does not have: one
+mistyped would leave a default where a bound was meant. One that cannot be carried out for what is asked (a
 value that nobody sends, a write that nobody can read) is a denial too.
 """
 
@@ -39,7 +40,6 @@ class Duty(Struct, frozen=True):
     """One obligation, and everything that may be asked to carry it out."""
 
     obligation: Obligation
-    allowed: Allowed
     frame: Frame
     caller: Caller
     operation: Operation
@@ -90,9 +90,10 @@ def _rate(duty: Duty) -> Carried:
     n, per_s = duty.number("n"), duty.number("per_s")
     if n is None or per_s is None:
         return MALFORMED
-    # Each rate has a bucket of its own: in one for two, the faster would fill it for the slower.
+    # Each rate has a bucket of its own: in one for two, the faster would fill it for the slower. Grants are
+    # no part of it: which of them match hangs on what is asked, so whoever asks would choose their bucket.
     rate = f"{n!r} in {per_s!r}"
-    key = (duty.caller.identity.subject, duty.operation.asset or "", rate, *duty.allowed.grants)
+    key = (duty.caller.identity.subject, duty.operation.asset or "", rate)
     if duty.rates.take(key, n, per_s, duty.now.mono_ns):
         return None
     return Unmet("obligation.rate", f"at most {n:g} in {per_s:g} seconds; wait, or ask for less")
@@ -111,8 +112,9 @@ def _expire(duty: Duty) -> Carried:
 
 
 def _approval(duty: Duty) -> Carried:
-    by = duty.obligation.param("by")
-    if not isinstance(by, str) or not by:
+    by, within_s = duty.obligation.param("by"), duty.number("within_s")
+    bounded = "within_s" in dict(duty.obligation.params)
+    if not isinstance(by, str) or not by or (bounded and (within_s is None or within_s <= 0)):
         return MALFORMED
     request = duty.approvals.request(duty.caller, duty.operation, duty.obligation, duty.now)
     if not request:
@@ -175,17 +177,34 @@ def _unknown(duty: Duty) -> Carried:
     return Unmet("obligation.unknown", f"the gateway knows no obligation {duty.obligation.type}", "engine")
 
 
-KNOWN: dict[str, Callable[[Duty], Carried]] = {
-    "audit": _audit,
-    "rate": _rate,
-    "expire": _expire,
-    APPROVAL: _approval,
-    "quality": _quality,
-    READBACK: _readback,
-    "mask": _mask,
-    "round": _round,
+class Row(Struct, frozen=True):
+    """One obligation that the gateway knows."""
+
+    perform: Callable[[Duty], Carried]
+    params: frozenset[str]
+    "Every parameter that it can have."
+
+    def carried(self, duty: Duty) -> Carried:
+        """What comes of it."""
+        stray = any(name not in self.params for name, _ in duty.obligation.params)
+        return MALFORMED if stray else self.perform(duty)
+
+
+def _row(perform: Callable[[Duty], Carried], *params: str) -> Row:
+    return Row(perform, frozenset(params))
+
+
+KNOWN: dict[str, Row] = {
+    "audit": _row(_audit),
+    "rate": _row(_rate, "n", "per_s"),
+    "expire": _row(_expire, "within_ms", "at_ns"),
+    APPROVAL: _row(_approval, "by", "within_s"),
+    "quality": _row(_quality, "max_age_ms"),
+    READBACK: _row(_readback, "tolerance"),
+    "mask": _row(_mask),
+    "round": _row(_round, "step"),
 }
-"How each is carried out."
+"How each is carried out, and by which parameters."
 
 
 def unmet(allowed: Allowed, why: Unmet) -> Denied:
@@ -228,8 +247,9 @@ def carry_out(
     steps: list[int] = []
     mask = False
     for obligation in allowed.obligations:
-        perform = KNOWN.get(obligation.type, _unknown)
-        carried = perform(Duty(obligation, allowed, frame, caller, operation, rates, approvals, now))
+        row = KNOWN.get(obligation.type)
+        duty = Duty(obligation, frame, caller, operation, rates, approvals, now)
+        carried = _unknown(duty) if row is None else row.carried(duty)
         match carried:
             case Unmet():
                 return unmet(allowed, carried)

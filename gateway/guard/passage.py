@@ -147,9 +147,12 @@ def _note(
 
     One that waits for people does not, or whoever repeats it until they agree has no writes left then.
     """
-    passes = isinstance(decision, Allowed | Waived) and not needs_approval(decision)
-    if passes and operation.action in MUTATING:
+    if _passes(decision) and operation.action in MUTATING:
         door.writes.note(caller.identity.subject, operation.asset or "", now.mono_ns)
+
+
+def _passes(decision: Decision | Waived | None) -> bool:
+    return isinstance(decision, Allowed | Waived) and not needs_approval(decision)
 
 
 def _writes(operation: Operation, caller: Caller, door: Door, now: Now) -> int | None:
@@ -194,7 +197,8 @@ def _judge(
                     expiries.append(carried.expires_ns)
         if isinstance(judged, Denied):
             judged = waive(judged, operation, caller, door.stages)
-            _note(operation, judged, caller, door, now)
+            if not _passes(decision):  # one that passed until its obligation was unmet is counted already
+                _note(operation, judged, caller, door, now)
         if isinstance(judged, Denied) or (isinstance(judged, Waived) and judged.stage is Stage.MONITOR):
             door.journal.denied(caller, operation, judged, now)
         if isinstance(judged, Allowed | Waived):

@@ -35,12 +35,13 @@ class Words:
         self.revision = "rev-1"
         self.allows: dict[tuple[Action, str | None], tuple[Obligation, ...]] = {}
         self.slow = False
+        self.grants: tuple[str, ...] = ("g",)
 
     def _say(self, operation: Operation) -> Decision:
         obligations = self.allows.get((operation.action, operation.asset))
         if obligations is None:
             return Denied(revision=self.revision, reasons=(Reason("default", "default"),))
-        return Allowed(revision=self.revision, grants=("g",), obligations=obligations)
+        return Allowed(revision=self.revision, grants=self.grants, obligations=obligations)
 
     def decide(
         self, caller: Caller, operation: Operation, now: Now, writes_60s: int | None = None

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.guard.passage import decide, enter, finish
 from gateway.guard.stages import PLANT, WAIVED
 from gateway.guard.verdict import Forward, Pending, Refuse, Verdict
-from gateway.model.decision import Approval, Decision, Denied, Passed, Reason, Waived, Why
+from gateway.model.decision import Approval, Decision, Denied, Obligation, Passed, Reason, Waived, Why
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import Action, NorthTarget, Operation, Point, Protocol
@@ -208,6 +208,17 @@ def test_a_waived_write_counts_for_the_budget_which_is_a_guardrail() -> None:
         site.send(WRITE)
     counted = site.stage.door.writes.count(CALLER.identity.subject, "plc-1", site.stage.now().mono_ns)
     assert counted == 3
+
+
+def test_a_write_whose_unmet_obligation_is_waived_is_one_write() -> None:
+    stage = Stage()
+    stage.door.stages = Set(Rollout.OBSERVE)
+    stage.grant(Action.WRITE, Obligation("rate", (("n", 1), ("per_s", 60))))
+    for sent in (1, 2, 3):
+        verdict = enter(Bytes(b"frame"), (WRITE,), CALLER, stage.door, stage.now())
+        assert isinstance(verdict, Pending)
+        assert isinstance(asyncio.run(finish(verdict, stage.door, stage.now())), Forward)
+        assert stage.door.writes.count(CALLER.identity.subject, "plc-1", stage.now().mono_ns) == sent
 
 
 def test_a_frame_passes_only_where_every_operation_does() -> None:

@@ -174,7 +174,8 @@ class Approvals:
         refused = statement.decision == "refuse"
         until_ns, deadline = request.until_ns, self._deadlines[request.id]
         if not refused:
-            ends_ns = statement.expires_s * SECOND
+            # `issued` may lie ahead by the skew that `votes` allows: that makes nothing usable for longer.
+            ends_ns = min(statement.expires_s * SECOND, now.wall_ns + request.within_s * SECOND)
             first = not request.votes  # a second grant makes nothing live longer than the first
             until_ns = ends_ns if first else min(until_ns, ends_ns)
             left = now.mono_ns + ends_ns - now.wall_ns
@@ -289,5 +290,6 @@ class Approvals:
 def _terms(obligation: Obligation) -> tuple[str, int]:
     """Role and seconds of an approval obligation."""
     within = obligation.param("within_s")
-    seconds = within if isinstance(within, int) and not isinstance(within, bool) else DEFAULT_WITHIN_S
-    return str(obligation.param("by") or ""), max(1, min(seconds, MOST_WITHIN_S))
+    if isinstance(within, bool) or not isinstance(within, int | float):
+        within = DEFAULT_WITHIN_S
+    return str(obligation.param("by") or ""), max(1, int(min(within, MOST_WITHIN_S)))

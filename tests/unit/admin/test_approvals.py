@@ -235,6 +235,17 @@ def test_times_that_cannot_be_are_refused(site: Site) -> None:
         site.approvals.weigh(found, old, "grant", ann, site.clock())
 
 
+def test_a_statement_from_a_clock_ahead_counts_no_longer_than_any_other(site: Site) -> None:
+    request = site.ask(site.hmi)
+    ahead = (site.pki.now + timedelta(seconds=SKEW_S - 10)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    late = (site.pki.now + timedelta(seconds=SKEW_S - 10 + 900)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    site.say(site.ann, request, issued=ahead, expires=late)
+    site.clock.advance(899)
+    assert site.may() == (ANN,)
+    site.clock.advance(1)
+    assert site.may() == ()
+
+
 def _at(site: Site, seconds: int) -> str:
     moment = site.pki.now + timedelta(seconds=200 + seconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

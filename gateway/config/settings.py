@@ -226,7 +226,7 @@ class CheckpointReceiver(Struct, frozen=True, kw_only=True):
 
 
 class OffboxSection(Struct, frozen=True, kw_only=True):
-    """Where checkpoints go that root on this machine cannot rewrite. Without one a rollback is undetectable."""
+    """Where checkpoints go that root here cannot rewrite. Without one a rollback is undetectable."""
 
     https: CheckpointReceiver | None = None
     file: Path | None = None

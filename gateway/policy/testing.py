@@ -50,7 +50,7 @@ class Result(Struct, frozen=True, kw_only=True):
     test fails, or the engine does. A denial where an allow was expected is none: taking rights away is the
     emergency brake, and no test may hold it."""
     missed: bool = False
-    "Whether it is denied, although an allow was expected."
+    "Whether it is denied, or obliged to more, although an allow was expected."
     why: tuple[str, ...] = ()
     "Of a row that fails: each reason that was not expected, in its rule's own words."
 
@@ -172,15 +172,23 @@ def judge(row: Row, decision: Decision, policy: Policy) -> Result:
         if expected is not None and sorted(actual) != sorted(expected):
             got.append(f"{name} {_listed(actual)}, expected {_listed(expected)}")
     line = line_of(policy.bundle.tests[row.file], ("cases", row.place)) if got else 0
+    # Allowed by the grants expected, and only obliged to more: a right was narrowed, as by a denial.
+    narrowed = allowed and len(got) == 1 and _more(types, case.obligations)
+    engine = any(reason.kind == "engine" for reason in decision.reasons)
     return Result(
         name=case.name,
         where=f"{row.file}:{line}" if got else row.file,
         passed=not got,
         detail="; ".join(got),
-        obstacle=bool(got) and (allowed or any(reason.kind == "engine" for reason in decision.reasons)),
-        missed=case.allow and not allowed,
+        obstacle=bool(got) and ((allowed and not narrowed) or engine),
+        missed=case.allow and (not allowed or narrowed),
         why=_unexpected(decision, case) if got else (),
     )
+
+
+def _more(types: list[str], expected: list[str] | None) -> bool:
+    """Whether all that was expected is there, and something beside it."""
+    return expected is not None and len(types) > len(expected) and set(expected) <= set(types)
 
 
 def _unexpected(decision: Decision, case: Case) -> tuple[str, ...]:

@@ -194,7 +194,10 @@ published(more) := {reason.code | some reason in answer.reasons} if {
 		},
 		more,
 	)
-	answer := data.dmz.decision with input as north with data.grants as [grant]
+	answer := data.dmz.decision with input as north
+		with data.grants as [grant]
+		with data.assets as {"plc-1": {"kind": "plc", "zone": "plant"}}
+		with data.conduits as [{"from": "gateway", "to": "plant", "protocols": ["mqtt"]}]
 }
 
 test_who_gets_it_and_how if {
@@ -223,7 +226,10 @@ written(more) := {reason.code | some reason in answer.reasons} if {
 		"state": object.union(north.state, {"writes_60s": 0}),
 	})
 	ways := [{"from": "plant", "to": "plant", "protocols": ["https"]}]
-	answer := data.dmz.decision with input as document with data.grants as [grant] with data.conduits as ways
+	answer := data.dmz.decision with input as document
+		with data.grants as [grant]
+		with data.conduits as ways
+		with data.assets as {"plc-1": {"kind": "plc", "zone": "plant"}}
 }
 
 test_a_write_over_https_names_its_tags if {

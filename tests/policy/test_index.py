@@ -23,7 +23,8 @@ WAYS = [("read", "modbus"), ("read", "https"), ("browse", "https"), ("publish", 
 
 def about_the_gateway(grant: dict[str, Any]) -> bool:
     """What it names goes with the ways to the gateway only."""
-    named = [kind for kind in grant.get("operations", ()) if kind.startswith(("admin.", "audit.", "control."))]
+    own = ("admin.", "audit.", "control.")
+    named = [kind for kind in grant.get("operations", ()) if kind.startswith(own)]
     return "admin" in grant["actions"] or bool(named)
 
 

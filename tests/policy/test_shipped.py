@@ -1,16 +1,21 @@
 """The policy that ships: every reason is reached and documented, and nothing is allowed by accident."""
 
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.model.decision import Allowed
 from gateway.policy import documents, question, testing
+from gateway.policy.decider import prepare
 from gateway.policy.engine import Engine
 from gateway.policy.facts import Facts
 from gateway.policy.loader import Policy, load
 from gateway.shipped import folder
 from tests.policy.questions import NOW, OPEN, caller, callers, neighbours, read, shipped, write
+from tests.unit.policy.bundles import changed
 
 POLICIES = folder("policies")
 CODE = re.compile(r'"code": "([a-z_.]+)"')
@@ -77,3 +82,20 @@ def test_the_schemas_are_json_schema() -> None:
         validator = documents.schema(name)
         validator.check_schema(validator.schema)
         assert (POLICIES / "schemas" / f"{name}.json").is_file()
+
+
+EMERGENCIES: dict[str, tuple[str, Any]] = {
+    "no grant is left": ("data/grants.yaml", {"grants": []}),
+    "nobody has a role": ("data/role_bindings.yaml", {"role_bindings": {}}),
+    "no conduit is left": ("data/conduits.yaml", {"conduits": []}),
+    "plc-1 is put into quarantine": (
+        "data/assets.yaml",
+        {"assets": {"plc-1": {"kind": "plc", "zone": "away"}, "meter-1": {"kind": "meter", "zone": "plant"}}},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EMERGENCIES)
+def test_who_takes_rights_away_is_held_up_by_no_test(tmp_path: Path, what: str) -> None:
+    name, data = EMERGENCIES[what]
+    assert prepare(changed(tmp_path / "policies", {name: json.dumps(data)})).warnings, "and told"

@@ -30,6 +30,12 @@ ROWS: list[tuple[str, str, bool, bool]] = [
         "base: write, allow: true, codes: [grant.matched], obligations: []",
         "obligations [audit], expected []",
         False,
+        False,
+    ),
+    (
+        "base: write, allow: true, codes: [grant.matched], obligations: [rate]",
+        "obligations [audit], expected [rate]",
+        False,
         True,
     ),
     (

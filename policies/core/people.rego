@@ -90,9 +90,9 @@ deny contains {
 	not conduit(end)
 }
 
-end := "journal" if {
-	data.dmz.lib.reviewing
-} else := "gateway"
+default end := "gateway"
+
+end := "journal" if data.dmz.lib.reviewing
 
 conduit(zone) if {
 	some way in data.conduits

@@ -187,11 +187,11 @@ def gist(data: bytes) -> Gist:
     """What the index keeps of these stored bytes; of odd ones as much as can be read."""
     try:
         return _gist(_full.decode(data))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         pass
     try:
         least = _least.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         least = _Least()
     return Gist(least.id, least.wall_ns, Shape(least.kind))
 

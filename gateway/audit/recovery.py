@@ -271,7 +271,7 @@ def _clean(file: File, scan: framing.Scan, first: int, left: Left) -> int:
 def _take(left: Left, data: bytes) -> None:
     try:
         brief = _BRIEF.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return
     left.last_wall_ns = brief.wall_ns
     if brief.clock == "trusted":

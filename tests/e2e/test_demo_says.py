@@ -96,7 +96,8 @@ def as_people_do(shell: Shell) -> None:
 
     paste("client write holding 0 700", 0, "written")
     paste("client write holding 0 930", 1)
-    record = json.loads(paste("gw audit search --data $D/data --decision deny --limit 1", 0))["record"]
+    first = paste("gw audit search --data $D/data --decision deny --limit 1", 0).splitlines()[0]
+    record = json.loads(first)["record"]  # what follows is where the next page begins
     paste("gw policy explain ID", 0, "DENIED", ID=record["id"])
     paste("gw policy explain --who-may", 0, "operator-level-setpoint")
     paste("cp -r $D/policies $D/new", 0)

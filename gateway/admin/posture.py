@@ -122,6 +122,13 @@ class Posture:
         return max(found, key=STRICTNESS.index, default=Stage.ENFORCE)
 
     @property
+    def stages(self) -> dict[str, str]:
+        """What is set or configured for each scope: another answer than before means that stages changed."""
+        if self._store.damaged is not None:
+            return {}
+        return {scope: self._value(scope) for scope in self._configured if scope != MODE}
+
+    @property
     def mode(self) -> str:
         """The plant mode that policy sees."""
         return self._value(MODE)

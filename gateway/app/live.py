@@ -32,6 +32,7 @@ class Live:
         self._loading = asyncio.Lock()
         "One reading at a time: a slow one that began earlier must not replace what a later one found."
         self.policies = parts.policies
+        self._stages = parts.people.posture.stages
 
     def load_trust(self) -> None:
         for name, trust in self.parts.trust.items():
@@ -103,11 +104,15 @@ class Live:
         )
 
     def facts(self) -> None:
-        """Mode, windows, clock and revocation lists, as policy sees them from now on."""
-        facts = self.policies.facts(self.parts.windows())
+        """Mode, windows, clock and revocation lists, as policy sees them from now on; and stages."""
+        facts, stages = self.policies.facts(self.parts.windows()), self.parts.people.posture.stages
         if facts != self.parts.decider.facts:
             self.parts.decider.facts = facts
+            self.parts.door.epoch.grow()
             self.parts.journal.rotate_windows(self.parts.now())
+        if stages != self._stages:
+            self._stages = stages
+            self.parts.door.epoch.grow()
 
     def people_acted(self) -> None:
         """What people set counts at once; windows of the journal hold one stage each, so they end here."""

@@ -199,6 +199,7 @@ class Policies:
         parts, now = self.parts, self.parts.now()
         before = parts.decider.bundle
         parts.decider.facts = self.facts(policy.bundle.data.get("windows", {}))
+        parts.door.epoch.grow()  # a bundle that comes back at once finds no permit of its own from before
         parts.decider.adopt(policy, warm if parts.deciding.shares_warm else None)
         parts.journal.rotate_windows(now)
         note = {**_note(policy, before, found), **more}

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.guard.approvals import NobodyApproves, ask_again, spend
+from gateway.guard.epoch import Epoch
 from gateway.guard.limits import Rates, WriteCounts
 from gateway.guard.obligations import carry_out, needs_approval
 from gateway.guard.permit import ActPermit, Permit, ReadPermit
@@ -40,7 +41,7 @@ from gateway.model.stage import Stage
 class Door:
     """What a passage needs beside the frame: policy, the journal, what people agreed to, and the ceilings."""
 
-    __slots__ = ("approvals", "engine", "journal", "rates", "stages", "writes")
+    __slots__ = ("approvals", "engine", "epoch", "journal", "rates", "stages", "writes")
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Door:
         self.journal = journal
         self.approvals: Approvals = approvals or NobodyApproves()
         self.stages: Stages = stages or Enforced()
+        self.epoch = Epoch()
         self.writes = WriteCounts()
         self.rates = Rates()
 
@@ -67,7 +69,7 @@ def enter(
     decisions = tuple([decide(operation, caller, door, now) for operation in operations])
     for operation, decision in zip(operations, decisions, strict=True):
         if decision is None or operation.action in MUTATING or needs_approval(decision):
-            return Pending(frame, caller, operations, decisions)
+            return Pending(frame, caller, operations, decisions, door.epoch.value)
     return _pass_reads(frame, operations, decisions, caller, door, now)
 
 
@@ -78,10 +80,10 @@ def _enter_read(
     operation = operations[0]
     decision = decide(operation, caller, door, now)
     if decision is None:
-        return Pending(frame, caller, operations, (None,))
+        return Pending(frame, caller, operations, (None,), door.epoch.value)
     if not isinstance(decision, Allowed) or decision.obligations:
         if needs_approval(decision):
-            return Pending(frame, caller, operations, (decision,))
+            return Pending(frame, caller, operations, (decision,), door.epoch.value)
         return _pass_reads(frame, operations, (decision,), caller, door, now)
     receipt = door.journal.read(caller, operation, decision, now)
     if isinstance(receipt, NotRecorded):
@@ -110,7 +112,10 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
     passed = judged.passed
     match await door.journal.intent(caller, operations, passed, now):
         case Durable() as durable:
-            return Forward(ActPermit(judged.frame, caller, operations, passed, durable, judged.expires_ns))
+            until, since = judged.expires_ns, pending.epoch
+            return Forward(
+                ActPermit(judged.frame, caller, operations, passed, durable, until, door.epoch, since)
+            )
         case NotRecorded():
             return Refuse(Why.NOT_RECORDED)
 

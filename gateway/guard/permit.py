@@ -1,9 +1,11 @@
 """The permit: proof that policy allowed and the journal knows. The plant link takes nothing else.
 
 Only `guard.passage` may make one (an import contract holds this). A permit works once and dies with the
-bundle that allowed it, so a frame that waited in a queue while policy changed does not go through.
+bundle that allowed it, so a frame that waited in a queue while policy changed does not go through. One of an
+act dies with the facts and stages too (`epoch`); a read that was allowed a moment ago does no harm now.
 """
 
+from gateway.guard.epoch import Epoch
 from gateway.guard.ports import Frame
 from gateway.model.decision import Passed
 from gateway.model.identity import Caller
@@ -57,7 +59,7 @@ class ReadPermit:
 class ActPermit(ReadPermit):
     """Leave to send one frame that changes something. Cannot be made without a Durable receipt."""
 
-    __slots__ = ("intent",)
+    __slots__ = ("_epoch", "_since", "intent")
 
     def __init__(
         self,
@@ -66,10 +68,19 @@ class ActPermit(ReadPermit):
         operations: tuple[Operation, ...],
         decisions: tuple[Passed, ...],
         intent: Durable,
-        expires_mono_ns: int | None = None,
+        expires_mono_ns: int | None,
+        epoch: Epoch,
+        since: int,
     ) -> None:
+        """`since`: the value of `epoch` when policy was asked."""
         super().__init__(frame, caller, operations, decisions, (), expires_mono_ns)
         self.intent = intent
+        self._epoch = epoch
+        self._since = since
+
+    def spend(self, revision: str, mono_ns: int) -> bytes | None:
+        """As of a read; also None where facts or stages have changed since policy was asked."""
+        return super().spend(revision, mono_ns) if self._epoch.value == self._since else None
 
 
 Permit = ReadPermit | ActPermit

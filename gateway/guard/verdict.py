@@ -34,6 +34,8 @@ class Pending(Struct, frozen=True):
     caller: Caller
     operations: tuple[Operation, ...]
     decisions: tuple[Decision | None, ...]
+    epoch: int
+    "When it was asked (`guard.epoch`): what changes while it waits is not overlooked."
 
 
 Verdict = Forward | Refuse | Sever

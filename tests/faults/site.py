@@ -33,7 +33,7 @@ from gateway.audit.reader import records
 from gateway.audit.verify import Report, verify
 from gateway.ops.control import ask
 from gateway.shipped import folder as shipped
-from tests.interop.plants import ScriptedPlant
+from tests.interop.plants import Script, ScriptedPlant
 from tests.pki import Credential, Pki
 
 T = TypeVar("T")
@@ -88,11 +88,11 @@ def until(what: str, look: Callable[[], T | None], within_s: float = 10.0) -> T:
 
 
 class Plant:
-    """tests/interop's honest plant in a thread of its own."""
+    """tests/interop's plant in a thread of its own; honest, unless it is given a script."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: Script | None = None) -> None:
         self._loop = asyncio.new_event_loop()
-        self._plant = ScriptedPlant()
+        self._plant = ScriptedPlant(script)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._plant.__aenter__(), self._loop).result(5)

@@ -33,12 +33,13 @@ class Device:
         return pack(">HHHB", tid, 0, len(body) + 1, unit) + body
 
 
+Script = Callable[["ScriptedPlant", bytes, Reply], Awaitable[None]]
+
+
 class ScriptedPlant:
     """A TCP server that hands each request to `script` together with a way to send bytes back."""
 
-    def __init__(
-        self, script: "Callable[[ScriptedPlant, bytes, Reply], Awaitable[None]] | None" = None
-    ) -> None:
+    def __init__(self, script: Script | None = None) -> None:
         self.device = Device()
         self.connections = 0
         self._script = script or ScriptedPlant.honest

@@ -401,6 +401,29 @@ async def test_what_a_client_left_behind_in_the_queue_is_not_sent() -> None:
         assert "outcome not_sent" in bench.stage.story
 
 
+async def test_a_write_that_waits_when_facts_change_is_not_sent_and_its_outcome_says_so() -> None:
+    release = asyncio.Event()
+
+    async def slow(plant: ScriptedPlant, request: bytes, reply: Reply) -> None:
+        await release.wait()
+        await reply(plant.device.answer(request))
+
+    async with ScriptedPlant(slow) as plant, gateway(plant, timeout_ms=5000) as bench:
+        client = await Client.connect(bench)
+        client.send(read(1, 1))
+        await until(lambda: bench.shared.in_flight == 1)
+        client.send(write(2, 2, 2))
+        await until(lambda: bench.shared.queued == 1)
+        bench.stage.door.epoch.grow()
+        client.send(write(3, 3, 3))
+        await until(lambda: bench.shared.queued == 2)
+        release.set()
+        answers = dict([await client.answer() for _ in range(3)])
+        assert (answers[2], answers[3][0]) == (b"\x86\x06", 6)
+        assert [seen[7:] for seen in plant.device.seen[1:]] == [write(3, 3, 3)[7:]]
+        assert bench.stage.story.count("outcome not_sent") == 1
+
+
 async def test_requests_of_one_connection_have_a_bound_and_06_beyond_it() -> None:
     async def silent(plant: ScriptedPlant, request: bytes, reply: Reply) -> None:
         await asyncio.sleep(60)

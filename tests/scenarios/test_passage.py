@@ -136,6 +136,24 @@ def test_policy_that_changes_while_the_intent_is_written_stops_the_write(stage: 
     assert spend(stage, send(stage, WRITE)) is None
 
 
+def test_facts_that_change_stop_acts_that_were_asked_for_before_and_no_reads(stage: Stage) -> None:
+    stage.grant(Action.WRITE)
+    stage.grant(Action.READ)
+    write, looked = send(stage, WRITE), send(stage, READ)
+    stage.door.epoch.grow()
+    assert spend(stage, write) is None
+    assert spend(stage, looked) == b"frame"
+    assert spend(stage, send(stage, WRITE)) == b"frame", "who asks again is decided anew"
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_facts_that_change_while_a_write_waits_for_its_intent_stop_it(stage: Stage, slow: bool) -> None:
+    stage.grant(Action.WRITE)
+    stage.engine.slow = slow
+    stage.journal.during_intent = stage.door.epoch.grow
+    assert spend(stage, send(stage, WRITE)) is None
+
+
 def test_an_expiring_permit_expires(stage: Stage) -> None:
     stage.grant(Action.READ, Obligation("expire", (("within_ms", 500),)))
     early, late = send(stage, READ), send(stage, READ)
@@ -189,7 +207,7 @@ def test_decisions_of_two_bundles_are_no_permit(stage: Stage) -> None:
     first = enter(Bytes(b"frame"), (WRITE, READ), CALLER, stage.door, stage.now())
     assert isinstance(first, Pending)
     stage.engine.revision = "rev-2"
-    mixed = Pending(first.frame, first.caller, first.operations, (first.decisions[0], None))
+    mixed = Pending(first.frame, first.caller, first.operations, (first.decisions[0], None), first.epoch)
     verdict = asyncio.run(finish(mixed, stage.door, stage.now()))
     assert isinstance(verdict, Forward)
     for revision in ("rev-1", "rev-2"):

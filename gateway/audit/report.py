@@ -19,6 +19,9 @@ MOST_ROWS = 1_000
 MOST_LISTED = 5_000
 "Records looked at one by one for one table."
 
+TAKES_OVER = ("activated", "returned")
+"Results of policy records after which their revision decides."
+
 Cell = str | int | float | None
 
 
@@ -248,21 +251,46 @@ def approvals(index: Index, filters: Filters) -> Table:
 
 
 def policies(index: Index, filters: Filters) -> Table:
-    """Which bundle decided from when to when; the one that was active at the beginning comes first."""
-    every = _whole(filters, kind="policy", event="activated", since_ns=None, until_ns=None)
-    active = list(_records(index, every))
+    """Which bundle decided from when to when; the one that was active at the beginning comes first.
+
+    A trial that is taken back ends with `returned`: the record names the bundle that decides again.
+    """
+    every = _whole(filters, kind="policy", since_ns=None, until_ns=None)
+    noted = {word: [*_records(index, _whole(every, event=word))] for word in (*TAKES_OVER, "confirmed")}
+    active = sorted((each for word in TAKES_OVER for each in noted[word]), key=lambda each: each[0].n)
     since, until_ns = filters.since_ns or 0, filters.until_ns
     rows: list[tuple[Cell, ...]] = []
     for at, (row, record) in enumerate(active):
-        over = active[at + 1][0].wall_ns if at + 1 < len(active) else None
+        following = active[at + 1][0] if at + 1 < len(active) else None
+        over = following.wall_ns if following is not None else None
         if (over is not None and over <= since) or (until_ns is not None and row.wall_ns >= until_ns):
             continue
         note = record.get("note") or {}
         until = tell.moment(over) if over is not None else "now"
         why = note.get("by") or note.get("signed_by") or ""
-        rows.append((str(note.get("revision") or ""), tell.moment(row.wall_ns), until, str(why), row.n))
-    columns = ("revision", "from", "until", "by", "record")
+        how = _how(note, [told for each, told in noted["confirmed"] if _between(row, each, following)])
+        revision = str(note.get("revision") or "")
+        rows.append((revision, tell.moment(row.wall_ns), until, str(why), how, row.n))
+    columns = ("revision", "from", "until", "by", "how", "record")
     return _bounded(Table("policies", "Which policy was active when", columns, rows))
+
+
+def _between(begun: Row, each: Row, over: Row | None) -> bool:
+    return begun.n < each.n and (over is None or each.n < over.n)
+
+
+def _how(note: dict[str, Any], confirmed: list[dict[str, Any]]) -> str:
+    """By which right it decides: for good, on trial, confirmed, or because a trial was taken back."""
+    if note.get("result") == "returned":
+        return f"returned: {note.get('why')}"
+    by = [
+        str(each["note"].get("by"))
+        for each in confirmed
+        if each["note"].get("revision") == note.get("revision")
+    ]
+    if by:
+        return f"confirmed by {by[0]}"
+    return f"on trial until {note['confirm_until']}" if note.get("confirm_until") else "activated"
 
 
 # what is missing, what is due ------------------------------------------------------------------

@@ -160,3 +160,27 @@ def test_a_break_that_ends_early_and_one_that_was_refused_there(tmp_path: Path) 
     assert rows[2][6] == "not done: failed"
     assert rows[0][2] == tell.moment(WALL + 20 * minute)
     index.close()
+
+
+def test_a_trial_that_is_taken_back_is_not_active_and_one_that_is_confirmed_is(tmp_path: Path) -> None:
+    def noted(at: int, result: str, revision: str, **more: object) -> bytes:
+        return record("policy", at, note={"result": result, "revision": revision, **more})
+
+    index = _index(
+        tmp_path,
+        noted(1, "activated", "a", signed_by="key-1"),
+        noted(2, "activated", "b", by="pat", confirm_until="2026-11-23T09:00:00Z"),
+        noted(3, "returned", "a", why="nobody confirmed it in time"),
+        noted(4, "activated", "c", by="pat", confirm_until="2026-11-23T10:00:00Z"),
+        noted(5, "confirmed", "c", by="kim"),
+    )
+    rows = report.policies(index, Filters()).rows
+    assert [(row[0], row[2] == "now", row[4]) for row in rows] == [
+        ("a", False, "activated"),
+        ("b", False, "on trial until 2026-11-23T09:00:00Z"),
+        ("a", False, "returned: nobody confirmed it in time"),
+        ("c", True, "confirmed by kim"),
+    ]
+    late = report.policies(index, Filters(since_ns=WALL + 3, until_ns=WALL + 4)).rows
+    assert [row[0] for row in late] == ["a"]
+    index.close()

@@ -1,6 +1,7 @@
 """Windows: wall-clock time in the window's own zone, past midnight and over the change of summer time."""
 
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -39,7 +40,7 @@ def test_open_windows(said: str, open_windows: tuple[str, ...]) -> None:
     assert windows_now(WINDOWS, int(moment.timestamp()) * SECOND) == open_windows
 
 
-ON_REQUEST = {**WINDOWS, "vendor": {"on_request": True, "most_minutes": 240}}
+ON_REQUEST: dict[str, dict[str, Any]] = {**WINDOWS, "vendor": {"on_request": True, "most_minutes": 240}}
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,16 @@ def shapes(filters: Filters) -> tuple[str, list[Any]]:
     ]
     given = [(text, value) for text, value in table if value is not None]
     values = [value for text, value in given for _ in range(text.count("?"))]
+    if filters.who is not None:  # it stands first: serial number and fingerprint as the records have them
+        printed = _printed(filters.who)
+        values[3:6] = [printed.lstrip("0") or printed, printed, printed]
     return " and ".join(text for text, _ in given), values
+
+
+def _printed(who: str) -> str:
+    """A number as OpenSSL prints it, `serial=0A1B` or `sha256 Fingerprint=AB:CD:…`, as records have it."""
+    bare = who.rpartition("=")[2].strip().replace(":", "").lower().removeprefix("0x")
+    return bare if bare and set(bare) <= set("0123456789abcdef") else who
 
 
 def span(db: sqlite3.Connection, filters: Filters) -> tuple[int, int]:

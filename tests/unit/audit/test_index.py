@@ -260,3 +260,15 @@ def test_processes_that_begin_at_once_all_find_everything(tmp_path: Path) -> Non
     for search in started:
         out, _ = search.communicate(timeout=60)
         assert (search.returncode, len(out.splitlines())) == (0, 5000)
+
+
+@pytest.mark.parametrize(
+    "asked", ["serial=0A1B2C", "0a:1b:2c", "a1b2c", "SHA256 Fingerprint=" + ":".join(["AB"] * 32)]
+)
+def test_numbers_of_a_certificate_are_found_as_openssl_prints_them(tmp_path: Path, asked: str) -> None:
+    who = {"subject": "hmi", "serial": "a1b2c", "fingerprint": "ab" * 32}
+    grows = Growing(tmp_path / "journal")
+    grows.add(record("auth", 1, who=who), record("auth", 2, who={"subject": "eve", "serial": "b"}))
+    index = opened(grows.folder, tmp_path / "index.db")
+    assert found(index, who=asked) == [0]
+    index.close()

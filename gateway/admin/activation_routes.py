@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from gateway.admin.impossible import Impossible
 from gateway.admin.route import Asked, Done, Long, Route, Wish, wishes_nothing
+from gateway.model.identity import Caller
 from gateway.model.moment import Now
 from gateway.model.operation import Action, AdminTarget
 
@@ -66,8 +67,8 @@ class Bundles(Protocol):
     async def rehearse(self, offered: Any) -> dict[str, Any]:
         """What it would change."""
 
-    async def activate(self, offered: Any, by: str) -> dict[str, Any]:
-        """Use it."""
+    async def activate(self, offered: Any, caller: Caller) -> dict[str, Any]:
+        """Use it. It waits long; what allowed it must hold to the end."""
 
     async def confirm(self, revision: str, by: str) -> dict[str, Any]:
         """Let it stay."""
@@ -116,7 +117,7 @@ def _activate(bundles: Bundles) -> Route:
         return Wish(target=_wish(asked).target, kind=kind)
 
     async def act(asked: Asked) -> Done:
-        return Done(told=await bundles.activate(asked.body, asked.caller.identity.subject))
+        return Done(told=await bundles.activate(asked.body, asked.caller))
 
     return Route(
         method="POST",

@@ -2,6 +2,8 @@
 
 Rules that hold here:
 - It passes what every bundle passes: signature, times, serial, the loader, its tests.
+- That takes a while. At its end, whoever wants it must still be let in, and policy, facts and stages must still
+  be those by which it was allowed (`guard.epoch`); otherwise nothing happens.
 - On trial, the bundle before stays in memory; when the time is over it decides again, and that is an alarm. A
   start during the trial ends it too. Its serial is noted only when it is confirmed.
 - Who confirms is decided by the bundle on trial: one that locks people out takes itself back.
@@ -18,9 +20,11 @@ from msgspec import Struct
 
 from gateway.admin.impossible import Impossible
 from gateway.admin.statement import rfc3339
+from gateway.app.listening import admitted
 from gateway.app.pins import Past, Pin
 from gateway.app.policies import MOST_FLIPS, Policies, impact
 from gateway.model.errors import IdentityError, PolicyError
+from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
 from gateway.model.record import RecordKind
 from gateway.policy import archive, bundle
@@ -133,15 +137,18 @@ class Activation:
 
     # acting -----------------------------------------------------------------------------------------------
 
-    async def activate(self, offered: Offered, by: str) -> dict[str, Any]:
+    async def activate(self, offered: Offered, caller: Caller) -> dict[str, Any]:
         """Use it. Raises Impossible: then what was active still is."""
+        by, since = caller.identity.subject, self.parts.door.epoch.value
         async with self.policies.one_at_a_time:
             if self.trial is not None and self._restores(offered.found.bundle, self.trial):
+                self._still(caller, since)
                 return self._give_back(f"{by} took it back")
             self._free(offered)
             rehearsed = await self._rehearse(offered)
             warm = await warmed(rehearsed, self.parts.settings.policy.cache_entries)
             await asyncio.to_thread(self._prepare, offered)
+            self._still(caller, since)
             # From here to the end nothing waits: it is on trial, noted and deciding, or nothing of that.
             confirm_until = self._note(offered, rehearsed, by)
             more = {"by": by, "confirm_until": confirm_until, "impact": impact(rehearsed, MOST_FLIPS)}
@@ -216,6 +223,14 @@ class Activation:
             admission.serials.check(offered.found.bundle, self.parts.now(), needed=admission.signed)
         except PolicyError as error:
             raise self._refused(error) from None
+
+    def _still(self, caller: Caller, since: int) -> None:
+        """The permit was spent before a wait of up to two minutes. Raises Impossible where it is void now."""
+        if self.parts.door.epoch.value != since:
+            why = "policy, or what it is told, changed meanwhile; ask again"
+            raise Impossible("policy_changed", 503, why)
+        if not admitted(self.parts, caller):
+            raise Impossible("not_admitted", 403, "whoever asked is not connected, or not let in, any more")
 
     def _prepare(self, offered: Offered) -> None:
         """On the disk, before it counts: its copy, its archive, and the serials that count without it."""

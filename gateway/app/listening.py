@@ -30,6 +30,11 @@ def listeners(parts: "Parts") -> list[TlsListener | PlainListener]:
     ]
 
 
+def admitted(parts: "Parts", caller: Caller) -> bool:
+    """Whether somebody who came in by TLS would still be let in: for acts that take long after their permit."""
+    return any(isinstance(each, TlsListener) and each.admits(caller) for each in parts.listeners)
+
+
 def _apis(parts: "Parts") -> Iterator[tuple[Listener, Client]]:
     """The listener and the protocol of each API; its name is what policy sees as `conn.listener`."""
     https, admin, review = parts.settings.north.https, parts.settings.admin, parts.settings.review

@@ -132,6 +132,11 @@ class TlsListener:
                 self._note("cut", admitted.code, admitted.message, now, connection)
                 connection.abort()
 
+    def admits(self, caller: Caller) -> bool:
+        """Whether that very caller is still connected, and would be let in now."""
+        shown = next((each.certificate for each in self._connections if each.caller is caller), None)
+        return shown is not None and isinstance(self._trust.admit(shown, self._clock()), Identity)
+
     def close_idle(self) -> None:
         """Close connections that have said nothing for `idle_s`. Called from a slow timer."""
         mono_ns = self._clock().mono_ns

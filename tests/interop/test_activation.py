@@ -3,8 +3,11 @@
 import contextlib
 import io
 import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import pack
@@ -35,9 +38,7 @@ class Plant:
 
     def does(self, *words: str, code: int = 0, by: str = "pat") -> dict[str, Any]:
         """What a person does by the product's own commands; what it says as JSON."""
-        who = self.people[by]
-        options = ("--gateway", f"https://localhost:{self.port}", "--ca", self.site.pki.root)
-        whole = [*words, *map(str, (*options, "--cert", who.cert, "--key", who.key))]
+        whole = [*words, *self.as_person(by)]
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             came = cli.main([*whole, "--json"])
@@ -45,6 +46,23 @@ class Plant:
         assert came == code, out.getvalue() + self.said
         text = out.getvalue()
         return json.loads(text) if text.startswith("{") else {}
+
+    def as_person(self, name: str) -> list[str]:
+        """Options by which a command asks this gateway as that person."""
+        who = self.people[name]
+        options = ("--gateway", f"https://localhost:{self.port}", "--ca", self.site.pki.root)
+        return [*map(str, (*options, "--cert", who.cert, "--key", who.key))]
+
+    @property
+    def workshop(self) -> int:
+        """Process id of the gateway's workshop, which it has had since it tried its first bundle."""
+        assert self.site.process is not None
+        words = ("-m", "gateway.policy.workshop", str(self.site.process.pid))
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if tuple((folder / "cmdline").read_text().split("\0")[1:4]) == words:
+                    return int(folder.name)
+        raise AssertionError("there is no workshop")
 
     def bundle(self, *changes: tuple[str, str], name: str = "new") -> str:
         """A copy of what is configured, with grants changed."""
@@ -123,6 +141,44 @@ def test_on_trial_it_is_taken_back_unless_it_is_confirmed(plant: Plant) -> None:
     assert kept["instead_of"] == before
     assert plant.policy["pinned"]["by"] == "spiffe://demo.example/person/pat"
     assert hmi.write(12, 7) == DENIED
+
+
+def _revoked(plant: Plant) -> None:
+    plant.site.pki.revoke("plant", "pat")
+    cut = "pat's connection is not cut"
+    plant.site.wait_record(cut, lambda each: each["kind"] == "auth" and each["note"]["result"] == "cut")
+
+
+def _another_mode(plant: Plant) -> None:
+    plant.does("mode", "plant", "maintenance", by="lea")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"), [(_revoked, "not_admitted"), (_another_mode, "policy_changed")], ids=["who", "facts"]
+)
+def test_what_allowed_an_activation_must_hold_until_it_is_active(
+    plant: Plant, change: Callable[[Plant], None], why: str
+) -> None:
+    """It waits for the workshop, here as long as the test wants, and its permit was spent before."""
+    before, workshop = plant.policy["revision"], plant.workshop
+    os.kill(workshop, signal.SIGSTOP)
+    try:
+        command = ["policy", "activate", plant.bundle(NO_WRITES), *plant.as_person("pat")]
+        activating = subprocess.Popen(
+            [sys.executable, "-m", "gateway", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        asked = plant.site.wait_record(
+            "it is not asked for",
+            lambda each: each["kind"] == "intent" and each["what"]["kind"] == "admin.activate",
+        )
+        change(plant)
+    finally:
+        os.kill(workshop, signal.SIGCONT)
+    assert activating.wait(30) != 0
+    told = plant.site.wait_record("no outcome", lambda each: each.get("about") == asked["id"])
+    assert (told["result"]["status"], told["result"]["why"]) == ("failed", why)
+    assert plant.policy["revision"] == before
+    assert plant.hmi().write(12, 7) == WRITTEN
 
 
 def test_rolling_back_on_trial_takes_it_back_and_later_is_a_new_release(plant: Plant) -> None:

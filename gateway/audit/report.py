@@ -91,6 +91,15 @@ def _wall(index: Index, n: int) -> str:
     return tell.moment(index.db.execute("select wall_ns from record where n = ?", (n,)).fetchone()[0])
 
 
+def let_through(index: Index, filters: Filters) -> Table:
+    """Acts that policy would have denied, and that only a stage let through."""
+    rows: list[tuple[Cell, ...]] = [
+        (row.n, tell.moment(row.wall_ns), tell.brief(record, row.came))
+        for row, record in _records(index, _whole(filters, decision="would_deny", kind="intent"))
+    ]
+    return _bounded(Table("let_through", "Let through, not enforced yet", ("record", "when", "what"), rows))
+
+
 def touched(index: Index, filters: Filters) -> Table:
     """Everything somebody read, wrote or was refused, by asset: what a vendor touched."""
     sums: defaultdict[tuple[str, str, str], list[Any]] = defaultdict(lambda: [0, set(), 1 << 62, 0])
@@ -327,6 +336,7 @@ def expiry(index: Index, filters: Filters) -> Table:
 
 SECTIONS: dict[str, Callable[[Index, Filters], Table]] = {
     "writes": writes,
+    "let_through": let_through,
     "glass": glass,
     "approvals": approvals,
     "denials": denials,

@@ -29,6 +29,7 @@ Ended = Literal["ok", "timeout", "unknown", "exception", "not_sent"]
 
 Section = Literal[
     "writes",
+    "let_through",
     "glass",
     "approvals",
     "denials",

@@ -184,3 +184,14 @@ def test_a_trial_that_is_taken_back_is_not_active_and_one_that_is_confirmed_is(t
     late = report.policies(index, Filters(since_ns=WALL + 3, until_ns=WALL + 4)).rows
     assert [row[0] for row in late] == ["a"]
     index.close()
+
+
+def test_what_only_a_stage_let_through_is_told_apart(tmp_path: Path) -> None:
+    what = {"action": "write", "asset": "plc-1", "points": [{"tag": "sp", "q": 7}]}
+    why = {"decision": "would_deny", "stage": "monitor", "reasons": [{"code": "default.no_grant"}]}
+    waived = record("intent", 2, who={"subject": "eve"}, what=what, why=why)
+    index = _index(tmp_path, intent(1), waived)
+    (row,) = report.let_through(index, Filters()).rows
+    assert row[0] == 1
+    assert "let through by stage monitor, else denied by default.no_grant" in str(row[2])
+    index.close()

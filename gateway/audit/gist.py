@@ -73,7 +73,14 @@ class _Entry(Struct):
     failed: int = 0
 
 
+class _Modbus(Struct):
+    table: str | None = None
+    start: int | None = None
+    values: list[int] | _Digest | None = None
+
+
 class _What(Struct):
+    modbus: _Modbus | None = None
     action: str | None = None
     kind: str | None = None
     asset: str | None = None
@@ -150,7 +157,10 @@ class Shape(Struct, frozen=True, gc=False):
 
 
 class Change(Struct, frozen=True, gc=False):
-    """One value that an operation would write: engineering units where known, else quanta."""
+    """One value that an operation would write: engineering units where known, else quanta.
+
+    Where no tag names the place, `tag` is table and address, and the value is raw.
+    """
 
     tag: str
     old: float | None
@@ -319,7 +329,7 @@ def _plain(record: _Record, by: _Who, what: _What, why: _Why) -> Gist:
         text=" ".join(said)[:LONGEST_TEXT],
         about=record.about,
         times=times if isinstance(times, int) else 1,
-        changes=tuple(_changes(points)),
+        changes=(*_changes(points), *(raw for each in (what, *others) for raw in _untagged(each))),
         refs=_refs(admin, why, note),
     )
 
@@ -330,6 +340,15 @@ def _changes(points: list[_Point]) -> Iterator[Change]:
             yield Change(point.tag, point.value_prev, point.value)
         elif point.q is not None:
             yield Change(point.tag, None if point.q_prev is None else float(point.q_prev), float(point.q))
+
+
+def _untagged(what: _What) -> Iterator[Change]:
+    """Raw values of a Modbus write to addresses that no tag names: `holding 12`."""
+    target = what.modbus
+    if what.action != "write" or what.points or target is None or not isinstance(target.values, list):
+        return
+    for at, value in enumerate(target.values):
+        yield Change(f"{target.table} {(target.start or 0) + at}", None, float(value))
 
 
 def _deciding(reasons: list[_Reason], codes: list[str]) -> str:

@@ -30,7 +30,7 @@ from gateway.audit.reader import Segment, Walk, segments
 from gateway.audit.storage import Disk
 from gateway.model.errors import JournalError
 
-VERSION = 5
+VERSION = 6
 MOST_FOUND = 100_000
 "Records one search may give."
 LOCK_WAIT_S = 120.0

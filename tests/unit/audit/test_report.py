@@ -195,3 +195,20 @@ def test_what_only_a_stage_let_through_is_told_apart(tmp_path: Path) -> None:
     assert row[0] == 1
     assert "let through by stage monitor, else denied by default.no_grant" in str(row[2])
     index.close()
+
+
+def test_a_write_to_an_address_without_a_tag_is_told_with_its_raw_value(tmp_path: Path) -> None:
+    what = {
+        "action": "write",
+        "asset": "plc-1",
+        "modbus": {"table": "holding", "start": 12, "values": [7, 9]},
+    }
+    index = _index(
+        tmp_path, record("intent", 1, who={"subject": "eve"}, what=what, why={"decision": "allow"})
+    )
+    rows = report.writes(index, Filters()).rows
+    assert sorted((row[2], row[5], row[6]) for row in rows) == [
+        ("holding 12", None, 7),
+        ("holding 13", None, 9),
+    ]
+    index.close()

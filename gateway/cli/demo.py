@@ -75,7 +75,7 @@ def _show(world: "World", args: argparse.Namespace) -> int:
     world.start()
     if args.tour:
         return tour(world, as_json=args.json)
-    print(json.dumps(world.facts()) if args.json else what_to_try(world), flush=True)
+    print(json.dumps(world.facts()) if args.json else what_to_try(world, kept=bool(args.keep)), flush=True)
     while True:
         time.sleep(LOOK_S)
         for name in world.children.ended():

@@ -104,7 +104,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 "Title, commands. `client`, `gw` and `it` are defined in the first block that is printed; {…} are filled in."
 
 
-def what_to_try(world: World) -> str:
+def what_to_try(world: World, *, kept: bool = False) -> str:
     """The text, ready to print."""
     python = shlex.quote(world.facts()["python"])
     root = shlex.quote(str(Path(__file__).resolve().parent.parent.parent))
@@ -132,5 +132,6 @@ def what_to_try(world: World) -> str:
     ports = ", ".join(
         f"{name} {port}" for name, port in world.ports.items() if name != "broker" or world.broker
     )
-    lines += ["", f"Ports on 127.0.0.1: {ports}. Files: {world.folder}. Ctrl-C ends and removes it all."]
+    end = "Ctrl-C ends it; the files stay." if kept else "Ctrl-C ends and removes it all."
+    lines += ["", f"Ports on 127.0.0.1: {ports}. Files: {world.folder}. {end}"]
     return "\n".join(lines)

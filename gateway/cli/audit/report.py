@@ -49,9 +49,13 @@ def run(args: argparse.Namespace) -> int:
     index = given.index(args)
     try:
         tables = report(index, wanted, tuple(args.section or SECTIONS))
-        size = index.size
+        size, damaged = index.size, index.damaged
     finally:
         index.close()
+    if damaged is not None:
+        less = f"The journal is damaged at record {damaged}: this is not all."
+        for table in tables:
+            table.note = f"{less} {table.note}".strip()
     if args.output is not None:
         _write(args.output, _about(wanted, size), tables)
     elif args.json:

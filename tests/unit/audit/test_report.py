@@ -212,3 +212,15 @@ def test_a_write_to_an_address_without_a_tag_is_told_with_its_raw_value(tmp_path
         ("holding 13", None, 9),
     ]
     index.close()
+
+
+def test_a_report_of_a_damaged_journal_says_so_in_the_page(tmp_path: Path) -> None:
+    grows = Growing(tmp_path / "journal")
+    grows.add(*(intent(at) for at in range(5)))
+    (segment,) = (tmp_path / "journal" / "segments").glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    data[len(data.rstrip(b"\0")) - 3] ^= 1
+    segment.write_bytes(data)
+    out = tmp_path / "out"
+    assert main(["audit", "report", "--data", str(tmp_path), "-o", str(out)]) == 1
+    assert "The journal is damaged at record 4: this is not all." in (out / "report.html").read_text()

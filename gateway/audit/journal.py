@@ -32,6 +32,8 @@ from gateway.model.operation import Operation
 from gateway.model.record import Accepted, Durable, Gap, NotRecorded, RecordKind
 from gateway.model.ulid import Ulids
 
+MOST_UNCOVERED = 4096
+"Records that may follow a checkpoint before the next, however long `checkpoint_s` is."
 TICK_S = 0.010
 "How often changed read entries and unhurried records are handed over; the commit takes the rest of 20 ms."
 VKEY = "log.vkey"
@@ -113,6 +115,8 @@ class Journal:
         self._closed_rows: list[bytes] = []
         self._signed_ns = self._signed_wall_ns = 0
         self._unsigned = False
+        self._uncovered = 0
+        "Records since the last checkpoint."
         self._low = False
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -370,6 +374,7 @@ class Journal:
                 self._lapse.missed["record"] += len(batch.records)
             elif batch.records:
                 self._unsigned = True
+                self._uncovered += len(batch.records)
             if batch.sign and failed is None and self._signer.held is None:
                 self._signed_wall_ns = now.wall_ns
             if isinstance(batch.token, Waiting):
@@ -390,8 +395,8 @@ class Journal:
             return
         now = self._clock()
         self._timer = self._loop.call_later(TICK_S, self._tick)
-        if late := self._backlog.give_up(now.mono_ns):
-            self._lapse.missed["intent"] += late
+        if given_up := self._backlog.give_up(now.mono_ns):
+            self._lapse.missed["intent"] += given_up
         if self._backlog.stalled(now.mono_ns):
             self._fail("the disk does not answer", now)
         if self._lapse.why is not None:
@@ -406,9 +411,11 @@ class Journal:
             self._tell_missed(now)
         rows = self._windows.rows(self._closed_rows)
         self._closed_rows = []
-        sign = self._unsigned and now.mono_ns - self._signed_ns >= self._settings.checkpoint_s * SECOND
+        late = now.mono_ns - self._signed_ns >= self._settings.checkpoint_s * SECOND
+        sign = self._unsigned and (late or self._uncovered >= MOST_UNCOVERED)
         if sign:
             self._unsigned, self._signed_ns = self._signer.held is not None, now.mono_ns
+            self._uncovered = 0
             self._watch_space()
         for part in rows:
             self._flush(rows=part)

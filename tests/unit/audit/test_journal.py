@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.audit import backlog, windows
-from gateway.audit.journal import Journal
+from gateway.audit.journal import MOST_UNCOVERED, Journal
 from gateway.audit.reader import records
 from gateway.audit.signer import Signer
 from gateway.audit.window import LINGER, MOST_ALIASES
@@ -443,3 +443,16 @@ def test_what_cannot_be_written_down_raises_nothing_and_lets_nothing_happen(tmp_
     assert of_kind(tmp_path, "denial")[0]["why"]["input"] is None
     assert of_kind(tmp_path, "finding")[0]["note"] == {"finding": "'\\udc80'"}
     assert of_kind(tmp_path, "outcome")[0]["result"] == {"status": "'\\udc80'", "latency_ms": 0.0}
+
+
+def test_a_burst_is_signed_before_the_time_for_it_has_come(tmp_path: Path) -> None:
+    async def burst() -> None:
+        journal = await started(tmp_path, Clock(), checkpoint_s=3600.0)
+        signed = journal.status()["signed_size"]
+        for number in range(MOST_UNCOVERED):
+            record = b'{"number":%d}' % number
+            await until(lambda record=record: journal._offer(record))  # type: ignore[misc]
+        await until(lambda: journal.status()["signed_size"] >= signed + MOST_UNCOVERED)
+        await journal.stop()
+
+    asyncio.run(burst())

@@ -42,6 +42,8 @@ LIKELY_BYTES = 4096
 "Most records are shorter, and are read at once."
 MOST_OPEN = 64
 "Segments kept open between two looks."
+MOST_DIGITS = 18
+"Of a size: more is no size that fits 63 bits."
 PROGRESS = 20_000
 "Records between two words about progress."
 BUSY_S = LOCK_WAIT_S
@@ -98,6 +100,8 @@ class Index:
         self._file = file if file is not None and _writable(file) else None
         self._segments: list[Segment] = []
         self.damaged: int | None = None
+        self._promised = 0
+        "Records that the newest checkpoint covers: fewer are a journal of which the end is gone."
         "Index of the first record met that cannot be read."
         self.rebuilt = False
         "Whether the last refresh began anew."
@@ -150,6 +154,7 @@ class Index:
         lock = self._locked()
         try:
             self._let_go()
+            self._promised = self._checkpoint()[1]  # before the segments: what it covers is in them
             self._segments = segments(self._journal)
             try:
                 return self._brought(progress, rebuild=rebuild)
@@ -267,6 +272,8 @@ class Index:
             done += sizes.get(each.first, 0)
         intake.finish()
         _each(db, _AFTER)
+        if self.damaged is None and n < self._promised:
+            self.damaged = n
         origin, size, root = self._signed(n)
         db.execute("delete from place")
         place = (n, segment, offset, begun, last, origin, size, root)
@@ -277,12 +284,17 @@ class Index:
 
     def _signed(self, n: int) -> tuple[str, int, bytes]:
         """Origin, size and root of the newest checkpoint, if the index has all it covers."""
+        origin, size = self._checkpoint()
+        tree = tiles.load(Disk(self._journal), size) if 0 < size <= n else None
+        return (origin, size, tree.frontier.root()) if tree is not None else ("", 0, b"")
+
+    def _checkpoint(self) -> tuple[str, int]:
+        """Origin and size as the newest checkpoint says; whether it is signed is `verify`'s question."""
         note = Disk(self._journal).read("checkpoint") or b""
         lines = note.decode(errors="replace").split("\n")
-        if len(lines) < 3 or not lines[1].isdigit() or int(lines[1]) > n:
-            return "", 0, b""
-        tree = tiles.load(Disk(self._journal), int(lines[1]))
-        return (lines[0], int(lines[1]), tree.frontier.root()) if tree is not None else ("", 0, b"")
+        if len(lines) < 3 or not lines[1].isdigit() or len(lines[1]) > MOST_DIGITS:
+            return "", 0
+        return lines[0], int(lines[1])
 
     # looking ------------------------------------------------------------------------------------------------
 

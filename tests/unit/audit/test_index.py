@@ -133,6 +133,19 @@ def test_records_that_retention_took_are_not_found_and_are_no_damage(tmp_path: P
         index.close()
 
 
+def test_a_journal_that_ends_before_its_checkpoint_is_damaged(tmp_path: Path) -> None:
+    """Whoever takes the end, or all of it, leaves no record that is broken: only too few."""
+    grows = Growing(tmp_path / "journal")
+    grows.add(intent(1), intent(2))
+    grows.log.checkpoint()
+    for segment in segments(grows.folder):
+        segment.path.unlink()
+    index = Index(grows.folder, None)
+    index.refresh()
+    assert index.damaged == 0
+    index.close()
+
+
 def test_a_file_of_another_version_is_made_anew(tmp_path: Path) -> None:
     grows, file = Growing(tmp_path / "journal"), tmp_path / "index.db"
     grows.add(intent(1))

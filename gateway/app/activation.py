@@ -2,8 +2,8 @@
 
 Rules that hold here:
 - It passes what every bundle passes: signature, times, serial, the loader, its tests.
-- That takes a while. At its end, whoever wants it must still be let in, and policy, facts and stages must still
-  be those by which it was allowed (`guard.epoch`); otherwise nothing happens.
+- That takes a while. At its end whoever wants it must still be let in, and policy, facts and stages still be
+  those by which it was allowed (`guard.epoch`); otherwise nothing happens.
 - On trial, the bundle before stays in memory; when the time is over it decides again, and that is an alarm. A
   start during the trial ends it too. Its serial is noted only when it is confirmed.
 - Who confirms is decided by the bundle on trial: one that locks people out takes itself back.

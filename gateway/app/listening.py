@@ -31,7 +31,7 @@ def listeners(parts: "Parts") -> list[TlsListener | PlainListener]:
 
 
 def admitted(parts: "Parts", caller: Caller) -> bool:
-    """Whether somebody who came in by TLS would still be let in: for acts that take long after their permit."""
+    """Whether somebody who came in by TLS would be let in now: for acts that take long after their permit."""
     return any(isinstance(each, TlsListener) and each.admits(caller) for each in parts.listeners)
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from gateway.app.changes import by, changes
 from gateway.app.pins import MOST_HISTORY, Past, Pin, Pins
-from gateway.model.errors import Fault, IdentityError, PolicyError
+from gateway.model.errors import Fault, IdentityError, PolicyError, UntriedError
 from gateway.model.record import RecordKind
 from gateway.policy import archive
 from gateway.policy.bundle import Bundle
@@ -74,11 +74,13 @@ class Policies:
         async with self.one_at_a_time:
             try:
                 found = await self.parts.source.fetch(self.parts.now())
-                self._heard(found)
-                if isinstance(found, Found):
-                    await self._of_source(found)
-            except PolicyError as error:
+            except PolicyError as error:  # a server that hands out what must not be used is not away
+                self._answers()
                 self._refuse(error)
+                return
+            self._heard(found)
+            if isinstance(found, Found):
+                await self._use_of_source(found)
 
     async def follow(self, service: Service) -> None:
         """Ask a bundle service again and again."""
@@ -154,6 +156,15 @@ class Policies:
             self.parts.journal.event(RecordKind.POLICY, note, self.parts.now())
             log.warning("the bundle that %s activated counts no more: %s", pin.by, why)
 
+    async def _use_of_source(self, found: Found) -> None:
+        """Use it, or say why not. What was not tried, for a reason that may pass, the source gives again."""
+        try:
+            await self._of_source(found)
+        except PolicyError as error:
+            if isinstance(error, UntriedError):
+                self.parts.source.untried(found)
+            self._refuse(error)
+
     async def _of_source(self, found: Found) -> None:
         """Raises PolicyError for one that must not be used."""
         over = self.pins.over
@@ -218,7 +229,11 @@ class Policies:
         if isinstance(found, Away):
             if SERVICE not in self.parts.refused:
                 self.parts.refuse(SERVICE, found.why, RecordKind.POLICY, self.parts.now())
-        elif self.parts.refused.pop(SERVICE, None) is not None:
+        else:
+            self._answers()
+
+    def _answers(self) -> None:
+        if self.parts.refused.pop(SERVICE, None) is not None:
             log.info("%s answers again", SERVICE)
 
     def _note(self, found: Found) -> None:

@@ -4,6 +4,7 @@ GatewayError
 ├── ConfigError          the configuration is wrong; carries every fault found, each with line and mend
 ├── DataFolderError      the data folder is locked, newer than we are, or not ours
 ├── PolicyError          a bundle cannot be activated; carries faults with file and line
+│   └── UntriedError     nobody knows whether it can: checking it took too long, or was ended
 ├── IdentityError        a certificate, key or CRL is not usable; says why, never shows key material
 └── JournalError         the journal cannot promise what was asked
 """
@@ -41,6 +42,10 @@ class ConfigError(FaultsError):
 
 class PolicyError(FaultsError):
     """A policy bundle is refused."""
+
+
+class UntriedError(PolicyError):
+    """A bundle was not used because checking it took too long or was ended: it may pass another time."""
 
 
 class DataFolderError(GatewayError):

@@ -1,7 +1,8 @@
 """The workshop as the gateway sees it: a child process that does one job at a time, or is killed.
 
-What it cannot do in time, or dies of, is refused with a PolicyError. Nothing that it says is believed unless
-it is of the revision that was asked about.
+What it finds wrong is refused with a PolicyError; what it cannot do in time, or dies of, with an
+UntriedError: the machine may be to blame as well as the bundle. Nothing that it says is believed unless it is
+of the revision that was asked about.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import asyncio
 from msgspec import MsgspecError
 
 from gateway.model.decision import Decision
-from gateway.model.errors import Fault, PolicyError
+from gateway.model.errors import Fault, PolicyError, UntriedError
 from gateway.policy import child, jobs
 from gateway.policy.bundle import Bundle
 from gateway.policy.jobs import Answers, Ask, Job, Prepare, Ready, Refused, Result
@@ -31,12 +32,12 @@ class Workshop:
         return None if self._child is None else self._child.pid
 
     async def prepare(self, bundle: Bundle, within_s: float) -> Policy:
-        """Check a bundle and run its tests. Raises PolicyError: also if that takes too long, or ends it."""
+        """Check a bundle and run its tests. Raises PolicyError: UntriedError where that was not finished."""
         found = await self._do(Prepare(bundle, within_s), within_s)
         if isinstance(found, Refused):
             raise PolicyError(list(found.faults))
         if not isinstance(found, Ready) or found.revision != bundle.revision:
-            raise PolicyError([Fault("bundle", "the workshop answered something else", "try again")])
+            raise UntriedError([Fault("bundle", "the workshop answered something else", "try again")])
         return Policy(
             bundle=bundle,
             modules=found.modules,
@@ -53,7 +54,7 @@ class Workshop:
             raise PolicyError(list(found.faults))
         fits = isinstance(found, Answers) and found.revision == job.revision
         if not isinstance(found, Answers) or not fits or len(found.answers) != len(job.questions):
-            raise PolicyError([Fault("bundle", "the workshop answered something else", "try again")])
+            raise UntriedError([Fault("bundle", "the workshop answered something else", "try again")])
         pairs = zip(found.answers, job.questions, strict=True)
         return [jobs.decision(answer, found.revision, live.evaluation) for answer, live in pairs]
 
@@ -76,10 +77,10 @@ class Workshop:
                 done = True
             except TimeoutError:
                 what = f"checking or testing it takes longer than {within_s:g} s"
-                raise PolicyError([Fault("bundle", what, "look for a rule that never ends")]) from None
+                raise UntriedError([Fault("bundle", what, "look for a rule that never ends")]) from None
             except (OSError, EOFError, MsgspecError) as error:
                 what = f"checking or testing it ended the process: {await _ended(shop) or error}"
-                raise PolicyError([Fault("bundle", what, "run dmz-gateway policy test")]) from None
+                raise UntriedError([Fault("bundle", what, "run dmz-gateway policy test")]) from None
             finally:
                 if not done:  # cancelled as well: what it would still answer belongs to nobody
                     self._child = None
@@ -98,7 +99,7 @@ async def _start() -> asyncio.subprocess.Process:
         )
     except OSError as error:
         what = f"the workshop cannot be started: {error.strerror}"
-        raise PolicyError([Fault("bundle", what, "see how many processes there may be")]) from None
+        raise UntriedError([Fault("bundle", what, "see how many processes there may be")]) from None
 
 
 async def _ended(shop: asyncio.subprocess.Process) -> str:

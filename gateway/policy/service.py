@@ -69,7 +69,9 @@ class Service:
         self._failures = 0
         self._etag = ""
         self._refused: bytes | None = None
-        "What came last, where it was refused: time and keys may yet make it right."
+        "What came last, where it was refused or not tried: time and keys may yet make it right."
+        self._untried = 0
+        "How often in a row what came could not be tried."
         self._why = ""
         "Why it was refused: the same of the same archive is said once."
         self._asking = asyncio.Lock()
@@ -77,7 +79,7 @@ class Service:
     @property
     def pause_s(self) -> float:
         """How long to leave the server alone now: spread, so that a fleet does not ask all at once."""
-        doubled = self._where.poll_s * 2.0 ** min(self._failures, MOST_DOUBLINGS)
+        doubled = self._where.poll_s * 2.0 ** min(max(self._failures, self._untried), MOST_DOUBLINGS)
         longest = max(self._where.poll_s, LONGEST_PAUSE_S)
         return min(doubled, longest) * self._random.uniform(0.8, 1.0)
 
@@ -102,12 +104,14 @@ class Service:
                 return got
             self._failures = 0
             if got is None:
+                self._untried = 0
                 return Unchanged()
             return await asyncio.to_thread(self._admit, got, now)
 
     def activated(self, found: Found) -> None:
         """Keep it for the next start; its serial is the least from now on."""
         self._admission.serials.keep(found.bundle)
+        self._untried = 0
         if found.archive is None:
             return
         fresh = self._kept.with_name(self._kept.name + ".new")
@@ -116,6 +120,11 @@ class Service:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._kept)
+
+    def untried(self, found: Found) -> None:
+        """The next fetch gives it again, later and later: what never ends must not be tried without end."""
+        self._refused = found.archive
+        self._untried += 1
 
     def _admit(self, data: bytes, now: Now) -> Found | Unchanged:
         known, why = data == self._refused, self._why

@@ -63,6 +63,9 @@ class Source(Protocol):
     def activated(self, found: Found) -> None:
         """It decides from now on. Waits for the disk; OSError where that cannot be noted."""
 
+    def untried(self, found: Found) -> None:
+        """It could not be found out whether it can be used: `fetch` gives it again, though nothing is new."""
+
 
 class Admission:
     """The checks that a bundle passes before it is one: signature, times, serial."""
@@ -121,3 +124,6 @@ class Disk:
     def activated(self, found: Found) -> None:
         """Its serial is the least from now on."""
         self._admission.serials.keep(found.bundle)
+
+    def untried(self, found: Found) -> None:
+        """What is on disk is given whenever it is asked for."""

@@ -12,6 +12,7 @@ but its control socket and the reader of its journal.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -296,6 +297,16 @@ class Site:
             if self.process.poll() is None:
                 self.end(signal.SIGKILL)
             self.process = None
+
+    def workshop(self) -> int | None:
+        """Process id of the gateway's workshop, while it has one."""
+        assert self.process is not None
+        words = ["-m", "gateway.policy.workshop", str(self.process.pid)]
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (folder / "cmdline").read_text().split("\0")[1:4] == words:
+                    return int(folder.name)
+        return None
 
     def status(self) -> dict[str, Any]:
         """What `dmz-gateway status` prints as JSON."""

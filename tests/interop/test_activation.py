@@ -53,17 +53,6 @@ class Plant:
         options = ("--gateway", f"https://localhost:{self.port}", "--ca", self.site.pki.root)
         return [*map(str, (*options, "--cert", who.cert, "--key", who.key))]
 
-    @property
-    def workshop(self) -> int:
-        """Process id of the gateway's workshop, which it has had since it tried its first bundle."""
-        assert self.site.process is not None
-        words = ("-m", "gateway.policy.workshop", str(self.site.process.pid))
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if tuple((folder / "cmdline").read_text().split("\0")[1:4]) == words:
-                    return int(folder.name)
-        raise AssertionError("there is no workshop")
-
     def bundle(self, *changes: tuple[str, str], name: str = "new") -> str:
         """A copy of what is configured, with grants changed."""
         folder = self.site.folder / name
@@ -160,7 +149,8 @@ def test_what_allowed_an_activation_must_hold_until_it_is_active(
     plant: Plant, change: Callable[[Plant], None], why: str
 ) -> None:
     """It waits for the workshop, here as long as the test wants, and its permit was spent before."""
-    before, workshop = plant.policy["revision"], plant.workshop
+    before, workshop = plant.policy["revision"], plant.site.workshop()
+    assert workshop is not None
     os.kill(workshop, signal.SIGSTOP)
     try:
         command = ["policy", "activate", plant.bundle(NO_WRITES), *plant.as_person("pat")]

@@ -240,6 +240,25 @@ async def test_what_was_active_is_there_for_the_next_start(desk: Desk) -> None:
         again.stored(NOW)
 
 
+async def test_what_could_not_be_tried_is_given_again_later_and_later(desk: Desk) -> None:
+    desk.server.archive = desk.signer.archive(released(1))
+    source = desk.source(desk.server.start().url)
+    pauses = []
+    for _ in range(8):
+        found = await source.fetch(NOW)
+        assert isinstance(found, Found)
+        assert found.bundle == released(1)
+        source.untried(found)
+        pauses.append(source.pause_s)
+    assert [status for status, _ in desk.server.seen] == [200] + [304] * 7
+    assert 16 <= pauses[0] <= 20
+    assert all(240 <= pause <= service.LONGEST_PAUSE_S for pause in pauses[5:])
+    found = await source.fetch(NOW)
+    assert isinstance(found, Found)
+    assert isinstance(await source.fetch(NOW), Unchanged), "it was tried now, and is its own fault"
+    assert source.pause_s <= 10
+
+
 def _head(length: int, *more: str) -> bytes:
     return "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {length}", *more, "", ""]).encode()
 
@@ -499,6 +518,41 @@ def test_a_gateway_follows_a_service_and_starts_while_it_is_away(tmp_path: Path)
             until("it is back", lambda: active() == third, 15)
             assert "bundle service" not in site.status()["refused"]
             assert len([1 for why in _whys(site) if "Cannot connect" in why]) == 1, "told once"
+
+
+def test_a_crashed_workshop_does_not_lose_an_archive_and_who_sends_a_bad_one_is_there(tmp_path: Path) -> None:
+    with Site(tmp_path) as site:
+        desk = Desk(tmp_path, site.pki, site.pki.root)
+        content, issued = bundles.read(site.policies), moment().judge_ns // SECOND * SECOND
+
+        def put(serial: int) -> str:
+            made = content.released(Release(serial=serial, issued_ns=issued))
+            desk.server.archive = desk.signer.archive(made)
+            return made.revision
+
+        def killed() -> bool:
+            if (workshop := site.workshop()) is not None:
+                os.kill(workshop, signal.SIGKILL)
+            return _refused(site, "ended the process")
+
+        with desk.server.start():
+            policy = POLICY.format(
+                url=desk.server.url, anchors=site.pki.anchors("it"), key=desk.signer.public
+            )
+            site.config.write_text(site.config.read_text().replace("policy: {bundle: policies}", policy))
+            first = put(2)
+            site.run()
+            until("the bundle is used", lambda: site.status()["policy"]["revision"] == first)
+            desk.server.stop()
+            until("the service is away", lambda: "bundle service" in site.status()["refused"])
+            put(1)
+            desk.server.start()
+            until("the older one is refused", lambda: _refused(site, "rolled back"), 15)
+            assert "bundle service" not in site.status()["refused"], "it answers"
+            second = put(3)
+            until("no workshop dies of it", killed, 15)
+            until("it is not tried again", lambda: site.status()["policy"]["revision"] == second, 15)
+            assert site.status()["refused"] == {}
 
 
 def _whys(site: Site) -> list[str]:

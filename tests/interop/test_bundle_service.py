@@ -285,6 +285,7 @@ async def _endless(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     while not writer.is_closing():
         writer.write(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
         await writer.drain()
+        await asyncio.sleep(0)  # drain need not wait, and whoever hung up is heard of by the loop only
 
 
 async def _no_http(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

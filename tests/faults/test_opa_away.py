@@ -167,8 +167,10 @@ def test_without_opa(place: Place, name: str) -> None:
         "nothing denied reached the plant"
     )
     denials = [record for record in site.records("denial") if record["what"]["action"] == "write"][-20:]
-    codes = {reason["code"] for record in denials for reason in record["why"]["reasons"]}
-    assert code in codes
+    reasons = [reason for record in denials for reason in record["why"]["reasons"]]
+    # Where OPA counted as away before it answered so, a probe has met the answer, and the words say it.
+    away = name == "another revision" and any("answers for revision" in each["msg"] for each in reasons)
+    assert away or code in {each["code"] for each in reasons}
 
 
 def test_away_at_start(place: Place) -> None:

@@ -1,7 +1,5 @@
 """Deciding: where bundles come from, the workshop that tries them, and the engine that the guard asks."""
 
-import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -86,8 +84,7 @@ class Deciding:
 
     async def stop(self) -> None:
         """End the sessions and the other process."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            await self.workshop.close()
+        await self.workshop.close()
         if self._server is not None:
             await self._server.stop()
 

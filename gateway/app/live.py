@@ -28,7 +28,7 @@ class Live:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.expiries = Expiries()
-        parts.changed = self.people_acted
+        parts.changed = self.facts
         self._loading = asyncio.Lock()
         "One reading at a time: a slow one that began earlier must not replace what a later one found."
         self.policies = parts.policies
@@ -113,11 +113,6 @@ class Live:
         if stages != self._stages:
             self._stages = stages
             self.parts.door.epoch.grow()
-
-    def people_acted(self) -> None:
-        """What people set counts at once; windows of the journal hold one stage each, so they end here."""
-        self.facts()
-        self.parts.journal.rotate_windows(self.parts.now())
 
     def warn_of_expiry(self, now: Now) -> None:
         for alarm in self.expiries.alarms(dated(self.parts), now.judge_ns):

@@ -100,9 +100,9 @@ class Index:
         self._file = file if file is not None and _writable(file) else None
         self._segments: list[Segment] = []
         self.damaged: int | None = None
-        self._promised = 0
-        "Records that the newest checkpoint covers: fewer are a journal of which the end is gone."
         "Index of the first record met that cannot be read."
+        self._promised = ("", 0)
+        "Origin of the newest checkpoint, and how many records it covers; with fewer the end is gone."
         self.rebuilt = False
         "Whether the last refresh began anew."
         self._fds: dict[int, int] = {}
@@ -154,7 +154,7 @@ class Index:
         lock = self._locked()
         try:
             self._let_go()
-            self._promised = self._checkpoint()[1]  # before the segments: what it covers is in them
+            self._promised = self._checkpoint()  # before the segments: what it covers is in them
             self._segments = segments(self._journal)
             try:
                 return self._brought(progress, rebuild=rebuild)
@@ -272,7 +272,7 @@ class Index:
             done += sizes.get(each.first, 0)
         intake.finish()
         _each(db, _AFTER)
-        if self.damaged is None and n < self._promised:
+        if self.damaged is None and n < self._promised[1]:
             self.damaged = n
         origin, size, root = self._signed(n)
         db.execute("delete from place")
@@ -284,7 +284,7 @@ class Index:
 
     def _signed(self, n: int) -> tuple[str, int, bytes]:
         """Origin, size and root of the newest checkpoint, if the index has all it covers."""
-        origin, size = self._checkpoint()
+        origin, size = self._promised
         tree = tiles.load(Disk(self._journal), size) if 0 < size <= n else None
         return (origin, size, tree.frontier.root()) if tree is not None else ("", 0, b"")
 

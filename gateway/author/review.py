@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from gateway.author.learn import Learning
 from gateway.author.learned_tests import Rows
 from gateway.author.proposal import Proposal
 from gateway.model.errors import GatewayError
-from gateway.model.moment import SECOND
+from gateway.policy.release import rfc3339
 
 GRANTS, TESTS, README = "grants.learned.yaml", "learned_tests.yaml", "README.md"
 
@@ -41,7 +40,7 @@ def _grants(learning: Learning, found: list[Proposal]) -> Iterator[str]:
         seen = proposal.evidence
         yield ""
         yield f"  # {seen['operations']} operations, {seen['questions']} different by value or time"
-        yield f"  # from {_moment(seen['first_ns'])} to {_moment(seen['last_ns'])}"
+        yield f"  # from {rfc3339(seen['first_ns'])} to {rfc3339(seen['last_ns'])}"
         yield f"  # on {' '.join(seen['days'])}, hours {seen['hours_utc']} (UTC): consider a window"
         yield f"  # from {_quoted(seen['sources'])}; {_quoted(seen['kinds'])}"
         if (
@@ -91,8 +90,8 @@ def _readme(learning: Learning, found: list[Proposal], rows: Rows) -> Iterator[s
     for proposal in found:
         seen = proposal.evidence
         yield (
-            f"| {proposal.grant['id']} | {seen['operations']} | {_moment(seen['first_ns'])} "
-            f"| {_moment(seen['last_ns'])} |"
+            f"| {proposal.grant['id']} | {seen['operations']} | {rfc3339(seen['first_ns'])} "
+            f"| {rfc3339(seen['last_ns'])} |"
         )
     if learning.refused:
         yield ""
@@ -105,10 +104,6 @@ def _readme(learning: Learning, found: list[Proposal], rows: Rows) -> Iterator[s
             yield f"- {count} × {_quoted([refusal.subject, refusal.kind, asset])}: {refusal.why}"
     for name, codes in rows.refused:
         yield f"- {name} was seen and is still denied: {', '.join(codes)}"
-
-
-def _moment(ns: int) -> str:
-    return datetime.fromtimestamp(ns // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def as_json(learning: Learning, found: list[Proposal], rows: Rows) -> dict[str, Any]:

@@ -15,6 +15,7 @@ parts that change at different rates, so that the cache can know a part by its o
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from gateway.model.decision import Approval
 from gateway.model.identity import Caller
@@ -22,7 +23,6 @@ from gateway.model.moment import Now
 from gateway.model.operation import (
     MUTATING,
     Action,
-    AdminTarget,
     ModbusTarget,
     OpcuaTarget,
     Operation,
@@ -80,14 +80,8 @@ def operation_part(operation: Operation) -> Part:
         "target": {"asset": operation.asset, "kind": operation.asset_kind, "endpoint": None},
         "modbus": None if operation.modbus is None else _modbus(operation.modbus),
         "opcua": None if operation.opcua is None else _opcua(operation.opcua),
-        "northbound": None
-        if operation.north is None
-        else {
-            "topic": operation.north.topic,
-            "consumer": operation.north.consumer,
-            "format": operation.north.format,
-        },
-        "admin": None if operation.admin is None else _admin(operation.admin),
+        "northbound": None if operation.north is None else asdict(operation.north),
+        "admin": None if operation.admin is None else asdict(operation.admin),
         "points": [_point(point) for point in operation.points],
     }
 
@@ -167,33 +161,8 @@ def _modbus(target: ModbusTarget) -> Part:
 
 
 def _opcua(target: OpcuaTarget) -> Part:
-    return {
-        "service": target.service,
-        "node": target.node,
-        "path": target.path,
-        "attribute": target.attribute,
-        "index_range": target.index_range,
-        "method": target.method,
-        "type": target.type,
-        "value": _exact(target.value),
-        "arguments": None if target.arguments is None else [_exact(each) for each in target.arguments],
-        "sampling_ms": target.sampling_ms,
-        "publishing_ms": target.publishing_ms,
-        "history_start_ns": target.history_start_ns,
-        "history_end_ns": target.history_end_ns,
-        "security": target.security,
-        "mode": target.mode,
-    }
-
-
-def _admin(target: AdminTarget) -> Part:
-    return {
-        "subject": target.subject,
-        "scope": target.scope,
-        "value": target.value,
-        "minutes": target.minutes,
-        "request": target.request,
-    }
+    arguments = None if target.arguments is None else [_exact(each) for each in target.arguments]
+    return {**asdict(target), "value": _exact(target.value), "arguments": arguments}
 
 
 def _exact(value: int | str | bool | None) -> int | str | bool | None:

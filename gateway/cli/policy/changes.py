@@ -1,10 +1,9 @@
 """What turns between two bundles, for people."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from gateway.author.grouping import Group, Groups, Turn
-from gateway.model.moment import SECOND
+from gateway.policy.release import rfc3339
 
 MOST_SHOWN = 40
 "Groups shown of each turn; --json has them all."
@@ -50,12 +49,8 @@ def _group(group: Group, *, recorded: bool) -> Iterator[str]:
     if not recorded:
         yield f"      for example {'; '.join(group.examples)}"
     elif group.first_ns is not None and group.last_ns is not None:
-        yield f"      {_moment(group.first_ns)} … {_moment(group.last_ns)}   {' '.join(group.examples)}"
+        yield f"      {rfc3339(group.first_ns)} … {rfc3339(group.last_ns)}   {' '.join(group.examples)}"
 
 
 def _texts(obligations: tuple[str, ...] | None) -> str:
     return ", ".join(obligations or ()) or "none"
-
-
-def _moment(ns: int) -> str:
-    return datetime.fromtimestamp(ns // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -95,9 +95,10 @@ def send(args: argparse.Namespace, someone: Person, data: bytes) -> int:
 
 def released(found: Bundle, highest: int, args: argparse.Namespace, *, again: bool = False) -> bytes:
     """An archive of a bundle with the next serial; `again` says that it is the content of that bundle."""
-    now_s = int(time.time())
+    now_ms = int(time.time() * 1000)
+    now_s = now_ms // 1000
     release = Release(
-        serial=max(now_s, highest + 1) if not again else highest + 1,
+        serial=max(now_ms, highest + 1) if not again else highest + 1,
         issued_ns=now_s * SECOND,
         reissue_of=found.revision if again else None,
     )

@@ -38,7 +38,7 @@ def add(below: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         type=_serial,
         default=None,
         metavar="N|auto",
-        help="higher than any before; auto: the seconds since 1970, or one more than ARCHIVE has now",
+        help="higher than any before; auto: the milliseconds since 1970, or one more than ARCHIVE has now",
     )
     build.add_argument(
         "--expires", type=_duration, metavar="30d", help="until when gateways activate it: 12h, 30d, 4w"
@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
     except PolicyError as error:
         given.say_faults(error.faults, as_json=args.json)
         return 1
-    issued_s = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
-    built = found.released(_release(args, found, issued_s))
+    issued_ms = _issued_ms()
+    issued_s = issued_ms // 1000
+    built = found.released(_release(args, found, issued_ms))
     members = built.members()
     key_id = None
     if args.signing_key is not None:
@@ -66,11 +67,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _release(args: argparse.Namespace, found: Bundle, issued_s: int) -> Release:
-    """The release; content that was released before is said to be a reissue."""
+def _issued_ms() -> int:
+    """Now, or what makes builds repeatable; milliseconds since 1970."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    return int(epoch) * 1000 if epoch else int(time.time() * 1000)
+
+
+def _release(args: argparse.Namespace, found: Bundle, issued_ms: int) -> Release:
+    """The release; content that was released before is said to be a reissue.
+
+    The serial by itself counts milliseconds: two that a script releases within a second are two.
+    """
     serial = args.serial
     if serial is None:
-        serial = max(issued_s, _serial_at(args.output) + 1)
+        serial = max(issued_ms, _serial_at(args.output) + 1)
+    issued_s = issued_ms // 1000
     return Release(
         serial=serial,
         issued_ns=issued_s * SECOND,

@@ -226,7 +226,7 @@ class _Look:
         """Policy judges tags: an address without one rides along beside those that have, in one request."""
         tagged: dict[tuple[str, str], set[int]] = {}
         for tag in self.settings.tags:
-            covered = tagged.setdefault((tag.asset, tag.table.value), set())
+            covered = tagged.setdefault((tag.asset, tag.span.table.value), set())
             covered.update(range(tag.span.start, tag.span.end))
         ours = {asset.name for asset in self.settings.assets}
         for place, grant in enumerate(bundle.data["grants"]):

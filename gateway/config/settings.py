@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from gateway.model.asset import Asset, Quirk, Tag
+from gateway.model.asset import Asset, OpcuaMode, OpcuaPolicy, Quirk, Tag
 from gateway.model.record import RecordKind
 from gateway.model.stage import Stage
 
@@ -99,6 +99,82 @@ class Listener(Struct, frozen=True, kw_only=True):
     idle_s: float = 300.0
     outstanding: int = 64
     "Most requests unanswered at once on one connection; beyond it exception 06."
+
+
+class UserTokens(Struct, frozen=True, kw_only=True):
+    """Users who come with a token of an identity provider: a JWT (OPC 10000-6 §6.5.2.2, RFC 9068)."""
+
+    issuer: str
+    "The `iss` that a token must name; clients are told to fetch one there."
+    audience: str
+    "The `aud` that a token must name."
+    keys: Path
+    "JWKS file with the public keys of the issuer. Reloaded by itself."
+    token_endpoint: str = ""
+    "Where clients get a token, as endpoints tell them."
+
+
+class OpcuaUsers(Struct, frozen=True, kw_only=True):
+    """Which users may stand on top of an application. Both must be granted."""
+
+    anonymous: bool = True
+    "Whether a session may have no user."
+    passwords: Path | None = None
+    "File of user names and password hashes, made by `dmz-gateway pki user`."
+    anchors: Path | None = None
+    "PEM file of the authorities whose certificates name users."
+    crls: tuple[Path, ...] = ()
+    "Revocation lists of those authorities; without one of an authority nobody of it gets in."
+    tokens: UserTokens | None = None
+
+
+class OpcuaListener(Struct, frozen=True, kw_only=True):
+    """A place where OPC UA clients come in: one endpoint for each of its assets."""
+
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 4840
+    zone: str
+    "Zone that application certificates must belong to."
+    certificate: Path
+    "The gateway's application instance certificate (RSA), PEM: leaf first, down to the root."
+    key: Path
+    names: tuple[str, ...] = ()
+    "Host names by which clients reach it, for endpoint URLs beside the one that a client came by."
+    assets: tuple[str, ...]
+    "Each has the endpoint `opc.tcp://HOST:PORT/ASSET`."
+    policies: tuple[OpcuaPolicy, ...] = tuple(OpcuaPolicy)
+    modes: tuple[OpcuaMode, ...] = (OpcuaMode.SIGN_AND_ENCRYPT,)
+    users: OpcuaUsers = field(default_factory=OpcuaUsers)
+    stage: Stage | None = None
+    "How far policy is enforced for who comes in here."
+    most_connections: int = 200
+    most_from_one: int = 50
+    "Most connections of one address."
+    activate_s: float = 10.0
+    "Time from the first byte to an active session, or the end of discovery."
+    sessions_of_one: int = 10
+    "Most sessions of one certificate."
+    subscriptions: int = 20
+    "Most subscriptions of a session."
+    items: int = 10_000
+    "Most monitored items of a session."
+    outstanding: int = 64
+    "Most requests unanswered at once in a session, Publish not counted."
+    publishes: int = 20
+    "Most Publish requests waiting in a session."
+    least_publishing_ms: int = 50
+    "Shorter publishing intervals are refused."
+    least_sampling_ms: int = 50
+    "Shorter sampling intervals are refused; 0 (as fast as the server can) is one of them."
+    most_queue: int = 1_000
+    "Longest queue of a monitored item."
+    most_nodes: int = 10_000
+    "Most nodes in a request."
+    requests_per_s: float = 2_000.0
+    "Requests a second that are read from one connection, after a burst of a fifth of them."
+    request_s: float = 60.0
+    "How long a server may take to answer; a client's own TimeoutHint counts where it is shorter."
 
 
 class BundleService(Struct, frozen=True, kw_only=True):
@@ -349,6 +425,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateway: GatewaySection
     zones: tuple[Zone, ...]
     listeners: tuple[Listener, ...] = ()
+    opcua: tuple[OpcuaListener, ...] = ()
     assets: tuple[Asset, ...] = ()
     tags: tuple[Tag, ...] = ()
     policy: PolicySection

@@ -9,6 +9,7 @@ A read whose decision is at hand goes through `enter` without suspending. Everyt
 goes the Pending way, because its intent must be durable before the first byte leaves (invariant 1).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from gateway.guard.epoch import Epoch
 from gateway.guard.limits import Rates, WriteCounts
 from gateway.guard.obligations import carry_out, needs_approval
 from gateway.guard.permit import ActPermit, Permit, ReadPermit
-from gateway.guard.ports import Approvals, Engine, Frame, Journal, Stages
+from gateway.guard.ports import Approvals, Engine, Frame, Journal, Parted, Stages
 from gateway.guard.stages import Enforced, waive
 from gateway.guard.verdict import Forward, Pending, Refuse, Verdict
 from gateway.model.decision import (
@@ -109,7 +110,7 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
     judged = _judge(pending.frame, operations, tuple(decisions), caller, door, now)
     if judged is None:
         return Refuse(Why.DENIED)
-    passed = judged.passed
+    operations, passed = judged.operations, judged.passed
     match await door.journal.intent(caller, operations, passed, now):
         case Durable() as durable:
             until, since = judged.expires_ns, pending.epoch
@@ -120,17 +121,25 @@ async def finish(pending: Pending, door: Door, now: Now) -> Verdict:
             return Refuse(Why.NOT_RECORDED)
 
 
-def settle(permit: Permit, result: dict[str, Any], data: bytes, door: Door, now: Now) -> None:
-    """Record what came of a permit: the plant's answer, or why there is none."""
+def settle(
+    permit: Permit, result: dict[str, Any], data: bytes | Sequence[bytes | str], door: Door, now: Now
+) -> None:
+    """Record what came of a permit: the plant's answer, or why there is none.
+
+    `data` are the value bytes; or, for a frame of several parts, those of each, or why a part has none.
+    """
     if isinstance(permit, ActPermit):
         door.journal.outcome(permit.intent, permit.caller, result, now)
         return
-    for receipt in permit.receipts:
+    for at, receipt in enumerate(permit.receipts):
         if isinstance(receipt, Accepted):
-            if result["status"] == "ok":
-                receipt.answered(data)
-            else:
+            came = data if isinstance(data, bytes) else data[at]
+            if result["status"] != "ok":
                 receipt.failed(result["status"])
+            elif isinstance(came, bytes):
+                receipt.answered(came)
+            else:
+                receipt.failed(came)
 
 
 def decide(operation: Operation, caller: Caller, door: Door, now: Now) -> Decision | None:
@@ -172,8 +181,9 @@ def intent(permit: Permit) -> Durable | None:
 
 
 class _Judged(Struct, frozen=True):
-    """Everything passes: by what, with which bytes, and until when (monotonic ns)."""
+    """What passes: which operations, by what, with which bytes, and until when (monotonic ns)."""
 
+    operations: tuple[Operation, ...]
     passed: tuple[Passed, ...]
     frame: Frame
     expires_ns: int | None
@@ -187,10 +197,14 @@ def _judge(
     door: Door,
     now: Now,
 ) -> _Judged | None:
-    """Everything passes, its obligations carried out; or None, and every denial is in the journal."""
+    """Everything passes, its obligations carried out; or None. Every denial is in the journal.
+
+    Of a frame that can be parted passes what is allowed, if it is anything.
+    """
     passed: list[Passed] = []
+    kept: list[int] = []
     expiries: list[int] = []
-    for operation, decision in zip(operations, decisions, strict=True):
+    for at, (operation, decision) in enumerate(zip(operations, decisions, strict=True)):
         judged: Passed | Denied | None = decision
         if isinstance(decision, Allowed) and decision.obligations:
             carried = carry_out(frame, decision, caller, operation, door.rates, door.approvals, now)
@@ -208,13 +222,19 @@ def _judge(
             door.journal.denied(caller, operation, judged, now)
         if isinstance(judged, Allowed | Waived):
             passed.append(judged)
-    if len(passed) != len(operations) or not operations:
+            kept.append(at)
+    if not passed:
         return None
+    if len(passed) != len(operations):
+        if not isinstance(frame, Parted) or frame.parts != len(operations):
+            return None
+        frame = frame.only(tuple(kept))
+        operations = tuple([operations[at] for at in kept])
     unspent = spend(operations, passed, door.approvals, now)
     if unspent is not None:
         door.journal.denied(caller, *unspent, now)
         return None
-    return _Judged(tuple(passed), frame, min(expiries, default=None))
+    return _Judged(operations, tuple(passed), frame, min(expiries, default=None))
 
 
 def _pass_reads(
@@ -229,11 +249,11 @@ def _pass_reads(
     if judged is None:
         return Refuse(Why.DENIED)
     receipts: list[Accepted | Gap] = []
-    for operation, decision in zip(operations, judged.passed, strict=True):
+    for operation, decision in zip(judged.operations, judged.passed, strict=True):
         receipt = door.journal.read(caller, operation, decision, now)
         if isinstance(receipt, NotRecorded):
             return Refuse(Why.NOT_RECORDED)
         receipts.append(receipt)
     return Forward(
-        ReadPermit(judged.frame, caller, operations, judged.passed, tuple(receipts), judged.expires_ns)
+        ReadPermit(judged.frame, caller, judged.operations, judged.passed, tuple(receipts), judged.expires_ns)
     )

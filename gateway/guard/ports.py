@@ -27,6 +27,24 @@ class Frame(Protocol):
 
 
 @runtime_checkable
+class Parted(Protocol):
+    """A frame of several parts that can do without some: what is denied is left out, what is allowed goes.
+
+    It has one operation for each part, in order. One that must go whole or not at all says `parts` 0.
+    """
+
+    @property
+    def parts(self) -> int:
+        """How many parts it has."""
+
+    def only(self, kept: tuple[int, ...]) -> "Parted":
+        """The same frame with these parts only; at least one, ascending."""
+
+    def encode(self) -> bytes:
+        """See Frame."""
+
+
+@runtime_checkable
 class NorthFrame(Protocol):
     """What goes to IT about one tag: policy may oblige the gateway to say less of it than is known."""
 

@@ -1,6 +1,7 @@
 """Devices in the plant and the named points on them."""
 
 from enum import StrEnum
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -97,6 +98,65 @@ class Window(Struct, frozen=True, kw_only=True):
     "The word of the device's memory that the run begins at."
 
 
+class Speaks(StrEnum):
+    """The protocol that a device speaks."""
+
+    MODBUS = "modbus"
+    OPCUA = "opcua"
+
+
+class OpcuaPolicy(StrEnum):
+    """The security policies that are offered and used (OPC 10000-7); the others are deprecated."""
+
+    BASIC256SHA256 = "Basic256Sha256"
+    AES128_SHA256_RSAOAEP = "Aes128_Sha256_RsaOaep"
+    AES256_SHA256_RSAPSS = "Aes256_Sha256_RsaPss"
+
+
+class OpcuaMode(StrEnum):
+    """How messages of a channel are protected (OPC 10000-4 §7.20)."""
+
+    SIGN = "Sign"
+    SIGN_AND_ENCRYPT = "SignAndEncrypt"
+
+
+class OpcuaUser(StrEnum):
+    """Whom a device sees as the user of a session (OPC 10000-4 §5.6.1)."""
+
+    ANONYMOUS = "anonymous"
+    FIXED = "fixed"
+    "One account of the gateway's own, whoever asks."
+    IMPERSONATE = "impersonate"
+    "The user name and password that the client gave; other kinds of users cannot be passed on."
+
+
+class OpcuaServer(Struct, frozen=True, kw_only=True):
+    """How an OPC UA server in the plant is talked to."""
+
+    server_certificate: Path
+    "The certificate that the server must show, PEM or DER: it is pinned, whoever issued it."
+    path: str = ""
+    "What stands behind host and port in its endpoint URL, such as `/UA/Server`."
+    policy: OpcuaPolicy = OpcuaPolicy.BASIC256SHA256
+    mode: OpcuaMode = OpcuaMode.SIGN_AND_ENCRYPT
+    user: OpcuaUser = OpcuaUser.ANONYMOUS
+    user_name: str | None = None
+    "For `user: fixed`."
+    password: Path | None = None
+    "For `user: fixed`: a file of mode 0600 that holds the password on its first line."
+    sessions: int = 10
+    "Most sessions open to the server at once; one of them is kept for the collector."
+    session_ms: int = 60_000
+    "The session time-out that is asked for."
+    whole_batches: bool = False
+    """Whether a Write or Call of several items goes only if all of them are allowed: a setpoint without its
+    enable may be worse than neither."""
+    hide: bool = False
+    "Whether references to nodes that the caller may not browse are left out of browse results."
+    publishing_ms: int = 1_000
+    "Publishing interval of the collector's subscription."
+
+
 class Asset(Struct, frozen=True, kw_only=True):
     """A device: where it is and what it can bear."""
 
@@ -106,6 +166,9 @@ class Asset(Struct, frozen=True, kw_only=True):
     zone: str = "plant"
     host: str
     port: int
+    protocol: Speaks = Speaks.MODBUS
+    opcua: OpcuaServer | None = None
+    "For `protocol: opcua`, where it is needed."
     transport: Transport = Transport.TCP
     "What carries Modbus to it. On `rtu-over-tcp` and `serial` assets with equal endpoints share a line."
     serial: SerialLine = SerialLine()
@@ -185,8 +248,12 @@ class Tag(Struct, frozen=True, kw_only=True):
     asset: str
     path: str
     "ISA-95 path for topics, e.g. `acme/north/tank-farm/tank-1/level`."
-    table: Table
-    address: int
+    table: Table | None = None
+    "For a Modbus asset."
+    address: int = 0
+    node: str | None = None
+    """For an OPC UA asset: its node with the namespace's URI, `nsu=urn:acme:plc;s=Tank.Level`
+    (OPC 10000-6 §5.1.12), never with the index, which a server may change."""
     type: DataType
     bit: int | None = None
     "For a BOOL inside a register: which bit, 0 is the least significant. Null in coil tables."
@@ -209,5 +276,7 @@ class Tag(Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> Span:
-        """The addresses the tag occupies."""
+        """The addresses the tag occupies. ValueError for the tag of a node, which has none."""
+        if self.table is None:
+            raise ValueError(f"{self.name} is a node, not a register")
         return Span(self.table, self.address, REGISTERS[self.type])

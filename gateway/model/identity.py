@@ -28,6 +28,8 @@ class Authentication(StrEnum):
     """How the subject proved itself."""
 
     MTLS = "mtls"
+    OPCUA = "opcua"
+    "By the application certificate of an OPC UA secure channel."
     INTERNAL = "internal"
     "The gateway itself, asking through the same passage as everybody."
     CONTROL = "control"

@@ -75,11 +75,11 @@ def within_budget(asset: Asset, polls: Iterable[Poll]) -> bool:
 def _order(tag: Tag) -> tuple[int, str, int, int, str]:
     """By period, table and address; of two that start together the longer first: it holds the other."""
     span = tag.span
-    return tag.poll_ms, tag.table, span.start, -span.count, tag.name
+    return tag.poll_ms, span.table, span.start, -span.count, tag.name
 
 
 def _table(tag: Tag) -> Table:
-    return tag.table
+    return tag.span.table
 
 
 def _runs(asset: Asset, tags: Iterable[Tag], merge_gap: int) -> list[tuple[Span, list[Tag]]]:

@@ -93,7 +93,7 @@ class Mask(Struct, frozen=True):
             register = points.word(tag, held) & kept
         register |= changed & ~kept
         on_wire = points.word(tag, register).to_bytes(2, "big")
-        number = points.raw(tag, on_wire, self.span.start, tag.table)
+        number = points.raw(tag, on_wire, self.span.start, tag.span.table)
         return None if number is None else points.quanta_of_raw(tag, number)
 
 

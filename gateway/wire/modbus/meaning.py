@@ -66,7 +66,7 @@ class Place:
         self.asset = asset
         self._tags: dict[Table, list[Tag]] = {table: [] for table in Table}
         for tag in sorted(tags, key=lambda tag: (tag.address, tag.name)):
-            self._tags[tag.table].append(tag)
+            self._tags[tag.span.table].append(tag)
         self._starts = {table: [tag.address for tag in those] for table, those in self._tags.items()}
         self.overlays = Overlays(asset.overlays)
         self._reads: dict[Request, tuple[Operation, ...]] = {}

@@ -19,14 +19,16 @@ from gateway.config.settings import (
     MqttSection,
     OffboxSection,
     OpaSection,
+    OpcuaListener,
     PolicySection,
     RetentionSection,
     ReviewSection,
     Signing,
     SyslogSection,
+    UserTokens,
     Zone,
 )
-from gateway.model.asset import Asset, SerialLine, Tag, Window
+from gateway.model.asset import Asset, OpcuaServer, SerialLine, Tag, Window
 
 
 class Bound(Struct, frozen=True):
@@ -56,6 +58,23 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (Listener, "handshake_s"): Bound(0.1, 60),
     (Listener, "idle_s"): Bound(1, DAY_S),
     (Listener, "outstanding"): Bound(1, 1024),
+    (OpcuaListener, "port"): PORT,
+    (OpcuaListener, "most_connections"): Bound(1, 10_000),
+    (OpcuaListener, "most_from_one"): Bound(1, 10_000),
+    (OpcuaListener, "activate_s"): Bound(0.5, 60),
+    (OpcuaListener, "sessions_of_one"): Bound(1, 1000),
+    (OpcuaListener, "subscriptions"): Bound(1, 1000),
+    # What is remembered of each item is some 200 bytes.
+    (OpcuaListener, "items"): Bound(1, 1_000_000),
+    (OpcuaListener, "outstanding"): Bound(1, 1024),
+    (OpcuaListener, "publishes"): Bound(1, 1000),
+    (OpcuaListener, "least_publishing_ms"): Bound(1, 60_000),
+    (OpcuaListener, "least_sampling_ms"): Bound(0, 60_000),
+    (OpcuaListener, "most_queue"): Bound(1, 100_000),
+    # Beyond it a scan takes longer than the 50 ms that one request may cost.
+    (OpcuaListener, "most_nodes"): Bound(1, 10_000),
+    (OpcuaListener, "requests_per_s"): Bound(1, 100_000),
+    (OpcuaListener, "request_s"): Bound(0.1, 600),
     (PolicySection, "cache_entries"): Bound(0, 10_000_000),
     (PolicySection, "recheck_one_in"): Bound(1, 1_000_000),
     (PolicySection, "cross_check_one_in"): Bound(0, 1_000_000),
@@ -95,6 +114,10 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (Asset, "spacing_ms"): Bound(0, 60_000),
     (Asset, "coalesce_ms"): Bound(0, 60_000),
     (Asset, "polls_per_s"): Bound(0.001, 1000),
+    # One for the collector, and one for somebody else: a server that has fewer is for either.
+    (OpcuaServer, "sessions"): Bound(1, 1000),
+    (OpcuaServer, "session_ms"): Bound(10_000, 3_600_000),
+    (OpcuaServer, "publishing_ms"): Bound(50, 60_000),
     (Window, "start"): Bound(0, 65_535),
     (Window, "count"): Bound(1, 65_536),
     (Window, "word"): Bound(0, 65_535),
@@ -122,6 +145,17 @@ WORDS: dict[tuple[type[Struct], str], Words] = {
     (Listener, "name"): NAME,
     (Listener, "zone"): NAME,
     (Listener, "host"): HOST,
+    (OpcuaListener, "name"): NAME,
+    (OpcuaListener, "zone"): NAME,
+    (OpcuaListener, "host"): HOST,
+    (OpcuaListener, "names"): HOST,
+    (OpcuaListener, "assets"): NAME,
+    (UserTokens, "issuer"): Words(
+        r"^[!-~]{1,2000}$", "write the `iss` of the tokens, mostly an https:// URL"
+    ),
+    (UserTokens, "token_endpoint"): Words(
+        r"^https://[!-~]{1,2000}$", "write https:// and the rest of the address"
+    ),
     (Asset, "name"): NAME,
     (Asset, "kind"): NAME,
     (Asset, "zone"): NAME,

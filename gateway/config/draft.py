@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from gateway.config import shape
 from gateway.config.document import Document, Trail
-from gateway.config.form import Wrong
+from gateway.config.form import Wrong, endpoint_path
 from gateway.config.keys import Key, keys
 from gateway.config.settings import Settings
-from gateway.model.asset import DataType, Tag
+from gateway.model.asset import Asset, DataType, OpcuaServer, Tag
 from gateway.model.errors import Fault
 
 FLOATS = frozenset({DataType.FLOAT32, DataType.FLOAT64})
@@ -56,13 +56,17 @@ class Draft:
 
     def names(self, section: str) -> dict[str, Trail]:
         """The names in a list as written, whether or not the rest of each item can be typed."""
-        items = self.document.get((section,))
         found: dict[str, Trail] = {}
-        for number in range(len(items) if isinstance(items, list) else 0):
+        for number in self.numbers(section):
             name = self.document.get((section, number, "name"))
             if isinstance(name, str):
                 found.setdefault(name, (section, number, "name"))
         return found
+
+    def numbers(self, section: str) -> range:
+        """The places in a list, as written."""
+        items = self.document.get((section,))
+        return range(len(items) if isinstance(items, list) else 0)
 
     def _build(self, trail: Trail, section: type[S], raw: Any) -> S | None:
         """The struct of a section, or None where anything of its own or within it is at fault."""
@@ -117,6 +121,12 @@ class Draft:
 
 
 def _derive(section: type[Struct], raw: dict[str, Any], values: dict[str, Any]) -> None:
-    """`resolution` of an integer is its scale: one step of the register is one quantum (`keys.DERIVED`)."""
+    """What one key says of another's field.
+
+    `resolution` of an integer is its scale: one step of the register is one quantum (`keys.DERIVED`). The
+    path of an OPC UA server stands in its `endpoint` (`keys.ELSEWHERE_WRITTEN`).
+    """
     if section is Tag and "resolution" not in raw and values["type"] not in FLOATS:
         values["resolution"] = abs(values.get("scale", 1.0))
+    if section is Asset and isinstance(server := values.get("opcua"), OpcuaServer):
+        values["opcua"] = msgspec.structs.replace(server, path=endpoint_path(raw["endpoint"]))

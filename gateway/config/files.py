@@ -30,7 +30,7 @@ def plain(path: Path) -> Iterator[Complaint]:
 
 
 def private(path: Path) -> Iterator[Complaint]:
-    """A key. On a machine with other users, one they can read is one they have."""
+    """A key or a password. On a machine with other users, one they can read is one they have."""
     yield from plain(path)
     if path.is_file():
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -64,6 +64,8 @@ def own_folder(path: Path) -> Iterator[Complaint]:
 
 SORTS: dict[str, Callable[[Path], Iterator[Complaint]]] = {
     "key": private,
+    "password": private,
+    "passwords": private,
     "bundle": folder_or_archive,
     "socket": socket,
     "file": elsewhere,

@@ -7,11 +7,12 @@ business; what only arithmetic can tell (a span that ends before it begins) is t
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
 
-from gateway.model.asset import Quirk, Table
+from gateway.model.asset import OpcuaMode, OpcuaPolicy, Quirk, Table
 from gateway.model.record import RecordKind
 
 
@@ -37,6 +38,22 @@ class Form(Struct, frozen=True, kw_only=True):
     "A default, in the file's words."
     name: str | None = None
     "Its name among the `$defs` of the schema, where many keys share it."
+
+
+def listed(one: Form) -> Form:
+    """A list of such values; an empty one says less than none."""
+    hint = str(one.schema["$comment"]).removeprefix("write ")
+    schema = {"type": "array", "items": one.schema, "minItems": 1, "$comment": f"write a list: {hint}"}
+    return Form(schema=schema, write=lambda values: [one.write(value) for value in values])
+
+
+def choices(kind: type[StrEnum]) -> Form:
+    """A list of some of these, at least one."""
+    names = [str(member) for member in kind]
+    one = {"enum": names, "$comment": f"write one of {', '.join(names)}"}
+    hint = f"write a list of {', '.join(names)}"
+    schema = {"type": "array", "items": one, "minItems": 1, "$comment": hint}
+    return Form(schema=schema, write=lambda values: [str(value) for value in values])
 
 
 # How each kind of value is read and written.
@@ -77,13 +94,22 @@ def _size_text(count: int) -> str:
     return f"{count // _BYTES[unit]}{unit}"
 
 
+OPC_TCP = "opc.tcp://"
+
+
 def _endpoint(raw: str) -> tuple[str, int]:
     if raw.startswith("/"):
         return raw, 0
-    host, _, port = raw.rpartition(":")
+    host, _, port = raw.removeprefix(OPC_TCP).partition("/")[0].rpartition(":")
     if not 1 <= int(port) <= 65535:
         raise Wrong(f"port {port} does not exist", "write a port from 1 to 65535")
     return host.strip("[]"), int(port)
+
+
+def endpoint_path(raw: str) -> str:
+    """What stands behind host and port of the URL of an OPC UA server: `/UA/Server`, or nothing."""
+    _, slash, path = raw.removeprefix(OPC_TCP).partition("/")
+    return slash + path if raw.startswith(OPC_TCP) else ""
 
 
 def _registers(raw: dict[str, list[str | int]]) -> list[dict[str, Any]]:
@@ -190,11 +216,16 @@ NUMBER = Form(schema={"type": "number", "$comment": "write a number"})
 ENDPOINT = Form(
     schema={
         "type": "string",
-        "pattern": r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}|/[!-~]{1,250})$",
-        "$comment": "write host:port, such as 10.0.0.5:502 or [fd00::5]:502, or the file of a serial line",
+        "pattern": r"^((opc\.tcp://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}|/[!-~]{1,250}"
+        r"|opc\.tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}/[!-~]{0,250})$",
+        "$comment": "write host:port, such as 10.0.0.5:502 or [fd00::5]:502, or the file of a serial line,"
+        " or the URL of an OPC UA server, such as opc.tcp://10.0.0.5:4840/UA/Server",
     },
     read=_endpoint,
 )
+TEXTS = listed(TEXT)
+POLICIES = choices(OpcuaPolicy)
+MODES = choices(OpcuaMode)
 QUIRKS = Form(
     schema={
         "type": "array",

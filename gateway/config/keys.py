@@ -29,18 +29,22 @@ from gateway.config.form import (
     FILES,
     FLAG,
     KINDS,
+    MODES,
     NUMBER,
+    POLICIES,
     QUIRKS,
     RANGE,
     REGISTERS,
     SIZE,
     TEXT,
+    TEXTS,
     UNITS,
     WHOLE,
     Form,
     Wrong,
+    listed,
 )
-from gateway.model.asset import Asset, Quirk, Span, Tag
+from gateway.model.asset import Asset, OpcuaMode, OpcuaPolicy, OpcuaServer, Quirk, Span, Tag
 from gateway.model.record import RecordKind
 
 BY_TYPE: dict[Any, Form] = {
@@ -52,6 +56,9 @@ BY_TYPE: dict[Any, Form] = {
     tuple[Path, ...]: FILES,
     tuple[Span, ...]: REGISTERS,
     tuple[Quirk, ...]: QUIRKS,
+    tuple[OpcuaPolicy, ...]: POLICIES,
+    tuple[OpcuaMode, ...]: MODES,
+    tuple[str, ...]: TEXTS,
     tuple[RecordKind, ...]: KINDS,
     dict[int, str]: UNITS,
 }
@@ -65,12 +72,15 @@ SUFFIXES: tuple[tuple[str, str, Form], ...] = (
 )
 "The unit at the end of a field's name becomes part of the value in the file."
 
-RATES = frozenset({"polls_per_s"})
+RATES = frozenset({"polls_per_s", "requests_per_s"})
 "Fields that end like a duration and are none."
 
+ELSEWHERE_WRITTEN = frozenset({(OpcuaServer, "path")})
+"Fields without a key of their own: `draft` takes them from another (the path of `endpoint`)."
 
 DERIVED: dict[tuple[type[Struct], str], str] = {
     (Tag, "resolution"): "the scale, without sign; a float type has none and must say it",
+    (Tag, "address"): "none; a tag of a Modbus asset must have it",
 }
 "Defaults that `draft` works out."
 
@@ -147,7 +157,7 @@ def keys(section: type[Struct]) -> tuple[Key, ...]:
         if row := composed.get(name):
             several = (field, *(fields[other] for other in row.others))
             found.append(Key(name=row.name, fields=several, form=row.form, doc=row.doc))
-        elif name not in skipped:
+        elif name not in skipped and (section, name) not in ELSEWHERE_WRITTEN:
             found.append(_single(section, field, docs.get(name, "")))
     return tuple(found)
 
@@ -163,8 +173,9 @@ def _single(section: type[Struct], field: FieldInfo, doc: str) -> Key:
             name = field.name.removesuffix(suffix) + instead
             return Key(name=name, fields=(field,), form=form, bound=bound, doc=doc)
     if words := WORDS.get((section, field.name)):
-        schema = {"type": "string", "pattern": words.pattern, "$comment": words.hint}
-        return Key(name=field.name, fields=(field,), form=Form(schema=schema), doc=doc)
+        form = Form(schema={"type": "string", "pattern": words.pattern, "$comment": words.hint})
+        form = listed(form) if get_origin(field.type) is tuple else form
+        return Key(name=field.name, fields=(field,), form=form, doc=doc)
     if field.type not in BY_TYPE and isinstance(inner, type) and issubclass(inner, StrEnum):
         form = Form(schema={"enum": [str(member) for member in inner]}, write=str)
     else:

@@ -2,7 +2,7 @@
 
 A shape can be right and the sense wrong: a unit mapped to a device nobody declared, two listeners on one
 address, a topic that leaves the tag out. Every fault says what to do; what is allowed but worth knowing is a
-warning, which `dmz-gateway check` prints. Tags have a module of their own, and so have files.
+warning, which `dmz-gateway check` prints. Tags, OPC UA and files have modules of their own.
 """
 
 import ipaddress
@@ -21,6 +21,7 @@ from gateway.config.settings import (
     MqttSection,
     OffboxSection,
     OpaSection,
+    OpcuaListener,
     PolicyEngine,
     PolicySection,
     Refusal,
@@ -28,7 +29,7 @@ from gateway.config.settings import (
     Security,
     Zone,
 )
-from gateway.model.asset import Asset, Quirk, Tag, Transport
+from gateway.model.asset import Asset, Quirk, Speaks, Tag, Transport
 
 RESERVED_UNITS = range(248, 255)
 "Application Protocol V1.1b3 §4.1, Serial Line V1.02 §2.2: reserved, no device has them."
@@ -42,6 +43,14 @@ QUIRKS: dict[Transport, frozenset[Quirk]] = {
 }
 "Which quirks a device can have that is reached so."
 
+NAMED: dict[str, tuple[str, ...]] = {
+    "zones": ("zones",),
+    "listeners": ("listeners", "opcua"),
+    "assets": ("assets",),
+    "tags": ("tags",),
+}
+"What has names, and the lists that it stands in."
+
 Cost = Callable[[Asset, Sequence[Tag], int], float]
 "Polls a second that an asset's tags cost it with a merge gap: `publish.poll_plan.asset_cost`."
 
@@ -51,24 +60,23 @@ STATUS_FIELDS = frozenset({"site", "gateway"})
 
 def names(draft: Draft) -> None:
     """Names are how policy, records and people tell things apart: one name, one thing."""
-    for section in ("zones", "listeners", "assets", "tags"):
-        first = draft.names(section)
-        items = draft.document.get((section,))
-        for number in range(len(items) if isinstance(items, list) else 0):
-            trail = (section, number, "name")
+    for kind, sections in NAMED.items():
+        first = {name: at for each in reversed(sections) for name, at in draft.names(each).items()}
+        for trail in [(each, number, "name") for each in sections for number in draft.numbers(each)]:
             name = draft.document.get(trail)
             if isinstance(name, str) and first[name] != trail:
                 at = draft.document.where(first[name])
-                what = f"{name} is taken: two {section} cannot have one name ({at})"
+                what = f"{name} is taken: two {kind} cannot have one name ({at})"
                 draft.fault(trail, what, "rename one of them")
 
 
 def zones(draft: Draft) -> None:
     """Everything that names a zone names one that is declared."""
     known = draft.names("zones")
-    parts: list[tuple[Trail, Listener | Asset | HttpsSection | AdminSection | ReviewSection]]
+    parts: list[tuple[Trail, Listener | OpcuaListener | Asset | HttpsSection | AdminSection | ReviewSection]]
     parts = [
         *draft.each(Listener),
+        *draft.each(OpcuaListener),
         *draft.each(Asset),
         *draft.each(HttpsSection),
         *draft.each(AdminSection),
@@ -95,6 +103,8 @@ def transports(draft: Draft) -> None:
     """Endpoint, unit and quirks fit the transport, and assets on one line agree what the line is."""
     lines: dict[tuple[str, int], tuple[Trail, Asset]] = {}
     for trail, asset in draft.each(Asset):
+        if asset.protocol is not Speaks.MODBUS:
+            continue
         serial = asset.transport is Transport.SERIAL
         if serial != asset.host.startswith("/"):
             what = f"transport {asset.transport} does not go with this endpoint"
@@ -120,6 +130,10 @@ def addresses(draft: Draft) -> None:
     taken: list[tuple[str, int, str, Trail]] = []
     servers: list[tuple[Trail, str, str, int]] = [
         *((trail, f"listener {part.name}", part.host, part.port) for trail, part in draft.each(Listener)),
+        *(
+            (trail, f"listener {part.name}", part.host, part.port)
+            for trail, part in draft.each(OpcuaListener)
+        ),
         *((trail, "the HTTPS API", part.host, part.port) for trail, part in draft.each(HttpsSection)),
         *((trail, "the admin API", part.host, part.port) for trail, part in draft.each(AdminSection)),
         *((trail, "the reviewers' API", part.host, part.port) for trail, part in draft.each(ReviewSection)),

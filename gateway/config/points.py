@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
+from gateway.config import nodes
 from gateway.config.draft import FLOATS, Draft
-from gateway.model.asset import Asset, DataType, Table, Tag
+from gateway.model.asset import Asset, DataType, Speaks, Table, Tag
 
 BIT_TABLES = frozenset({Table.COIL, Table.DISCRETE})
 LAST_ADDRESS = 65_535
 "Application Protocol V1.1b3 §4.4: addresses are 16 bits."
+PLACE_KEYS = ("table", "address")
+"Without them a tag of a Modbus asset is nowhere."
+REGISTER_KEYS = (*PLACE_KEYS, "bit", "byte_order", "word_order")
+"Keys of a tag that mean nothing for a node."
 
 Complaint = tuple[str, str, str]
 "Key, what is wrong, mend."
@@ -29,11 +34,39 @@ class Around(Struct, frozen=True):
     "The keys that the file has for this tag."
 
 
-def place(tag: Tag, around: Around) -> Iterator[Complaint]:
-    """The asset exists, and declares what the tag reads, whole within one span."""
+def speaks(tag: Tag, around: Around) -> Iterator[Complaint]:
+    """The asset exists, and the tag is a place in it, in the words of the protocol that it speaks."""
     if tag.asset not in around.names:
         known = ", ".join(sorted(around.names)[:20]) or "none"
         yield "asset", f"there is no asset {tag.asset}", f"declare it, or write one of: {known}"
+    asset = around.assets.get(tag.asset)
+    if asset is None and "node" in around.written:
+        return  # what it speaks is not known
+    if asset is None or asset.protocol is Speaks.MODBUS:
+        for key in PLACE_KEYS:
+            if key not in around.written and "node" not in around.written:
+                yield key, f"{key} is missing in {tag.name}", f"add {key}: …"
+        if "node" in around.written:
+            mend = f"write table and address, or `protocol: opcua` at {tag.asset}"
+            yield "node", f"{tag.asset} speaks modbus, which has no nodes", mend
+        return
+    for key in REGISTER_KEYS:
+        if key in around.written:
+            yield key, f"{key} means nothing for a node of {tag.asset}, which speaks opcua", "remove it"
+    if tag.node is None:
+        yield "node", f"node is missing in {tag.name}", "add node: nsu=<namespace URI>;s=…"
+
+
+def node(tag: Tag, _: Around) -> Iterator[Complaint]:
+    """The id of a node is written as the gateway writes it."""
+    if tag.node is not None and (wrong := nodes.amiss(tag.node)):
+        yield "node", *wrong
+
+
+def place(tag: Tag, around: Around) -> Iterator[Complaint]:
+    """The asset declares what the tag reads, whole within one span."""
+    if tag.table is None:
+        return
     last = tag.span.end - 1
     if last > LAST_ADDRESS:
         yield "address", f"{tag.type} at {tag.address} ends at {last}", f"the last address is {LAST_ADDRESS}"
@@ -54,6 +87,8 @@ def place(tag: Tag, around: Around) -> Iterator[Complaint]:
 
 def bits(tag: Tag, _: Around) -> Iterator[Complaint]:
     """A bit is for a BOOL in a register, and then it is needed; coils are bits already."""
+    if tag.table is None:
+        return
     if tag.table in BIT_TABLES and tag.type is not DataType.BOOL:
         yield "type", f"a {tag.table} is one bit and cannot hold {tag.type}", "write type: bool"
     elif tag.bit is not None and (tag.table in BIT_TABLES or tag.type is not DataType.BOOL):
@@ -101,6 +136,8 @@ def release(tag: Tag, around: Around) -> Iterator[Complaint]:
 
 
 RULES: tuple[Callable[[Tag, Around], Iterator[Complaint]], ...] = (
+    speaks,
+    node,
     place,
     bits,
     scaling,
@@ -111,10 +148,13 @@ RULES: tuple[Callable[[Tag, Around], Iterator[Complaint]], ...] = (
 
 
 def tags(draft: Draft) -> None:
-    """Every rule on every tag, and no two tags under one path: one would overwrite the other in IT."""
+    """Every rule on every tag; no two tags under one path, or one would overwrite the other in IT; no two on
+    one node, or what is written there would be judged by one of them alone.
+    """
     assets = {asset.name: asset for _, asset in draft.each(Asset)}
     asset_names, zone_names = frozenset(draft.names("assets")), frozenset(draft.names("zones"))
     paths: dict[str, str] = {}
+    taken: dict[tuple[str, str], str] = {}
     for trail, tag in draft.each(Tag):
         written = frozenset(draft.document.get(trail))
         around = Around(assets, asset_names, zone_names, written)
@@ -126,3 +166,6 @@ def tags(draft: Draft) -> None:
             draft.fault(
                 (*trail, "path"), f"{first} has the path {tag.path} already", "give it a path of its own"
             )
+        if tag.node is not None and (other := taken.setdefault((tag.asset, tag.node), tag.name)) != tag.name:
+            what = f"{other} is the node {tag.node} already"
+            draft.fault((*trail, "node"), what, "correct the node, or remove one of the tags")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.config import meaning
+from gateway.config import meaning, opcua
 from gateway.config.document import Document, open_document
 from gateway.config.draft import Draft
 from gateway.config.files import files
@@ -44,7 +44,7 @@ def look(path: Path, cost: meaning.Cost | None = None) -> Reading:
         return Reading(None, tuple(error.faults), ())
     _include(document, path.parent)
     draft = Draft(document, path.parent)
-    for check in (*meaning.CHECKS, tags, files):
+    for check in (*meaning.CHECKS, *opcua.CHECKS, tags, files):
         check(draft)
     if cost is not None:
         meaning.budgets(draft, cost)

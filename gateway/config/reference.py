@@ -1,6 +1,7 @@
 """Every key of `gateway.yaml` as Markdown tables: the second half of docs/reference/configuration.md."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from msgspec import Struct
 
@@ -33,9 +34,15 @@ def _sections(path: str, section: type[Struct]) -> Iterator[str]:
 def _row(key: Key) -> str:
     default = key.derived or ("**required**" if key.required else "")
     if key.default is not None:
-        shown = str(key.default).lower() if isinstance(key.default, bool) else key.default
-        default = f"`{shown}`"
+        default = f"`{_written(key.default)}`"
     return f"| `{key.name}` | {_how(key)} | {default} | {key.doc} |"
+
+
+def _written(default: Any) -> str:
+    """A default as it would stand in the file."""
+    if isinstance(default, list):
+        return f"[{', '.join(map(str, default))}]"
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _how(key: Key) -> str:

@@ -45,11 +45,12 @@ class Poll(Struct, frozen=True, kw_only=True):
 
 
 def plan(asset: Asset, tags: Sequence[Tag], merge_gap: int) -> tuple[Poll, ...]:
-    """The polls that cover each of the asset's tags exactly once; tags of other assets are left out.
+    """The polls that cover each of the asset's tags exactly once; tags of other assets are left out, and so
+    are nodes, which no poll reads.
 
     `merge_gap` is the most addresses between two tags that may be read for nothing to save a poll.
     """
-    own = sorted((tag for tag in tags if tag.asset == asset.name), key=_order)
+    own = sorted((tag for tag in tags if tag.asset == asset.name and tag.node is None), key=_order)
     polls: list[Poll] = []
     for period_ms, together in groupby(own, key=lambda tag: tag.poll_ms):
         runs = [run for _, each in groupby(together, key=_table) for run in _runs(asset, each, merge_gap)]

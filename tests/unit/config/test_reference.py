@@ -71,7 +71,7 @@ def test_every_number_is_bounded_or_meant_not_to_be() -> None:
         if key.bound is None and key.form is not None and key.form.schema.get("type") in ("integer", "number")
     }
     assert unbounded == {"Tag.scale", "Tag.offset", "Tag.resolution"}
-    assert {"polls_per_s"} == RATES
+    assert {"polls_per_s", "requests_per_s"} == RATES
 
 
 if __name__ == "__main__":

@@ -55,6 +55,19 @@ def elements(data: bytes) -> list[Element]:
     return found
 
 
+def slices(data: bytes) -> list[bytes]:
+    """The elements of a run of DER as they stand there, tag and length included: a chain's certificates."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(data):
+        length, start = _length(data, at + 1)
+        if start + length > len(data):
+            raise MalformedError("an element that is longer than what holds it")
+        found.append(data[at : start + length])
+        at = start + length
+    return found
+
+
 def only(data: bytes, tag: int) -> bytes:
     """The contents of the one element that `data` must be."""
     found = elements(data)

@@ -63,8 +63,13 @@ def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
     except OSError as error:
         fresh.unlink(missing_ok=True)
         raise IdentityError(f"{path} cannot be written: {error.strerror}") from None
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Make what was renamed in a folder outlast a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

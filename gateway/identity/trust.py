@@ -9,6 +9,7 @@
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -116,6 +117,21 @@ class ZoneTrust:
         if due_ns is None or now.judge_ns <= due_ns:
             return "fresh"
         return "stale" if now.judge_ns <= due_ns + self.zone.crl_grace_s * SECOND else "grace_over"
+
+    @property
+    def anchors(self) -> tuple[x509.Certificate, ...]:
+        """The anchors in force. Revoked ones are not among them."""
+        return self._loaded.anchors
+
+    @property
+    def required(self) -> bool:
+        """Whether an issuer without a list lets nobody in."""
+        return self._loaded.required
+
+    @property
+    def lists(self) -> Mapping[bytes, RevocationList]:
+        """The lists in force, by the DER of the anchor that signed them."""
+        return self._loaded.lists
 
     def anchors_pem(self) -> str:
         """The anchors in force, for a TLS context. Revoked ones are not among them."""

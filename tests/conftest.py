@@ -25,6 +25,7 @@ COMPONENTS: dict[str, str] = {
     "mbpoll": "mbpoll",
     "node": "node",
     "tshark": "tshark",
+    "node-opcua": "node-opcua",
     "tlog-oracle": "tlog-oracle",
     "rsyslog": "rsyslogd",
 }

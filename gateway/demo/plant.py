@@ -22,7 +22,6 @@ tour or a test believes about "the PLC never saw it" it reads there, not in the 
 
 import argparse
 import asyncio
-import json
 import struct
 import sys
 import time
@@ -33,6 +32,7 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from gateway.demo.seen import Seen
 from gateway.demo.tank import Meter, Tank
 
 STEP_S = 0.1
@@ -45,9 +45,6 @@ INPUTS = 50
 "How many of each the devices declare; addresses beyond them are answered with exception 02."
 
 READS = frozenset({1, 2, 3, 4})
-
-MOST_SEEN_BYTES = 16 * 1024 * 1024
-"Past this a device stops writing down what it saw and ends: a log that lies by silence is worse than none."
 
 
 def word(value: float) -> int:
@@ -190,19 +187,13 @@ def simulated(device: Device) -> SimDevice:
     return SimDevice(device.unit, simdata=blocks, action=access)
 
 
-class Seen:
+class Packets(Seen):
     """What the device received, other than single plain reads, one JSON object a line."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file.open("a", encoding="utf-8", buffering=1)
-        self._bytes = 0
 
     def packet(self, sending: bool, data: bytes) -> bytes:
         """One packet, received or sent, as pymodbus traces it; it goes on unchanged."""
         if not sending and not self._plain_read(data):
-            self._bytes += self._file.write(json.dumps({"t": time.time(), "hex": data.hex()}) + "\n")
-            if self._bytes > MOST_SEEN_BYTES:
-                sys.exit("the plant saw more than it may write down")
+            self.note(hex=data.hex())
         return data
 
     @staticmethod
@@ -210,7 +201,7 @@ class Seen:
         return len(data) == 12 and data[4:6] == b"\x00\x06" and data[7] in READS
 
 
-async def serve(device: Device, host: str, port: int, seen: Seen | None) -> None:
+async def serve(device: Device, host: str, port: int, seen: Packets | None) -> None:
     """Serve the device and let its time pass, until cancelled."""
     server = ModbusTcpServer(
         simulated(device), address=(host, port), trace_packet=seen.packet if seen else None
@@ -237,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seen", type=Path, help="write down every packet that is not one plain read")
     args = parser.parse_args(argv)
-    seen = Seen(args.seen) if args.seen else None
+    seen = Packets(args.seen) if args.seen else None
     try:
         asyncio.run(serve(DEVICES[args.device](args.seed), args.host, args.port, seen))
     except KeyboardInterrupt:

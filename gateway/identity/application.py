@@ -122,7 +122,7 @@ def subject(certificate: x509.Certificate, uri: str, vouched: bool) -> str:
     certificate cannot give itself.
     """
     if uri.lower().startswith("urn:"):
-        # Not held against RFC 8141: applications put host names where a namespace belongs (urn:pc-7.example:…).
+        # Not held against RFC 8141: many put a host name where a namespace belongs (urn:pc-7.example:…).
         return "urn:" + uri[4:]
     if uri.lower().startswith("spiffe:"):
         segments = uri.split("/")[3:]

@@ -9,6 +9,7 @@ from typing import Any
 
 from cryptography import x509
 
+from gateway.cli import inbox, users
 from gateway.identity import founding, profiles
 from gateway.identity.authority import ROOT, Authority
 from gateway.identity.ledger import Entry
@@ -65,6 +66,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     crl = verbs.add_parser("crl", parents=[common], help="sign the CRLs again (from a timer)")
     crl.add_argument("--zone", help="one zone, or root; default: every authority whose key is here")
     crl.set_defaults(run=_crl)
+
+    inbox.add(verbs)
+    users.add(verbs)
 
 
 def _init(args: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ def reload(args: argparse.Namespace) -> int:
 
 
 def _ask(args: argparse.Namespace, command: str) -> dict[str, Any]:
-    data = args.data or _data(args.config)
+    data = args.data or data_folder(args.config)
     try:
         answer = ask(data / "control.sock", command)
     except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -58,7 +58,7 @@ def _ask(args: argparse.Namespace, command: str) -> dict[str, Any]:
     return answer
 
 
-def _data(config: Path) -> Path:
+def data_folder(config: Path) -> Path:
     """The data folder that a configuration names. Nothing else of it need be right: it may be half edited."""
     named = open_document(config, config.name).get(("gateway", "data"))
     if not isinstance(named, str) or not named:

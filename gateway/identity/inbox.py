@@ -176,18 +176,23 @@ class Inbox:
         trust_folder.prepare(self.folder)
         name = _name(chain[0])
         file = self.folder / "trusted" / name
-        _write(file, chain, Seen(at, "file", ""))
-        for state in ("inbox", "rejected"):
-            (self.folder / state / name).unlink(missing_ok=True)
+        try:
+            _write(file, chain, Seen(at, "file", ""))
+            for state in ("inbox", "rejected"):
+                (self.folder / state / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise IdentityError(f"{file} cannot be written: {error.strerror}") from None
+        keyfile.settle(file.parent)
         return file
 
     def _move(self, entry: Entry, state: Decision) -> Path:
         file = self.folder / state / _name(entry.chain[0])
-        if entry.file == file:
-            return file
         try:
             entry.file.replace(file)
             os.utime(file)
+            for other in self.entries():  # a file put there by hand, or a peer that came by meanwhile
+                if other.fingerprint == entry.fingerprint and other.file != file:
+                    other.file.unlink(missing_ok=True)
         except OSError as error:
             raise IdentityError(f"{entry.file} cannot be moved to {file}: {error.strerror}") from None
         keyfile.settle(file.parent)
@@ -200,7 +205,7 @@ def _name(leaf: x509.Certificate) -> str:
 
 
 def _write(file: Path, chain: list[x509.Certificate], seen: Seen) -> None:
-    """Whole or not at all, for whoever reads beside us. Made by root, it belongs to whom the folder does."""
+    """Whole or not at all, for whoever reads beside us."""
     # Nothing in the first line is a peer's own text: it could look like a certificate to a reader of PEM.
     first = json.dumps(msgspec.to_builtins(seen)) + "\n"
     data = first.encode() + b"".join(each.public_bytes(Encoding.PEM) for each in chain)
@@ -208,9 +213,7 @@ def _write(file: Path, chain: list[x509.Certificate], seen: Seen) -> None:
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as opened:
         opened.write(data)
-    owner = file.parent.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(fresh, owner.st_uid, owner.st_gid)
+    trust_folder.hand_over(fresh)
     fresh.replace(file)
 
 

@@ -51,8 +51,21 @@ class Held(Struct, frozen=True):
 
 def prepare(folder: Path) -> None:
     """Make what is not there yet, for nobody else's eyes."""
-    for name in SUBFOLDERS:
-        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (folder.parent, folder, *(folder / name for name in SUBFOLDERS)):
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise IdentityError(f"{path} cannot be made: {error.strerror}") from None
+        hand_over(path)
+
+
+def hand_over(path: Path) -> None:
+    """What a command made as root belongs to whom the folder belongs: the gateway is another user."""
+    owner = path.parent.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def stamp(folder: Path) -> Stamp:

@@ -118,7 +118,7 @@ class TankNodes:
             node = await tank.add_variable(
                 self.node_id(one.name),
                 ua.QualifiedName(one.name, self._index),
-                self._value(one),
+                ua.Variant(one.of(self.model), one.kind),
                 datatype=node_id(one.kind.value),
             )
             if one.field:
@@ -138,16 +138,16 @@ class TankNodes:
     async def show(self, one: Variable) -> None:
         """Write the model's value to its node."""
         self._shown[one.name] = one.of(self.model)
-        await self._server.write_attribute_value(self.node_id(one.name), self._value(one))
+        now = ua.DateTime.now(UTC)
+        await self._server.write_attribute_value(
+            self.node_id(one.name), good(one.of(self.model), one.kind, now)
+        )
 
     async def set(self, one: Variable, value: Any) -> None:
         """Somebody has written a value that is allowed."""
         if one.field:
             setattr(self.model, one.field, value)
         await self.show(one)
-
-    def _value(self, one: Variable) -> ua.DataValue:
-        return good(one.of(self.model), one.kind, ua.DateTime.now(UTC))
 
     async def _methods(self, tank: Node) -> None:
         volume = _argument("Volume", "m3, 0.1 to 5")

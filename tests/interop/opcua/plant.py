@@ -88,12 +88,10 @@ async def specimens(plant: OpcuaPlant) -> None:
     index = await server.get_namespace_index(NAMESPACE)
     at = ua.DateTime.fromisoformat(FIXED.isoformat())
 
-    def named(name: str) -> tuple[ua.NodeId, ua.QualifiedName]:
-        return node_id(f"Specimen.{name}" if name else "Specimen", index), ua.QualifiedName(
-            name or "Specimen", index
-        )
+    def named(name: str, identifier: str | None = None) -> tuple[ua.NodeId, ua.QualifiedName]:
+        return node_id(identifier or f"Specimen.{name}", index), ua.QualifiedName(name, index)
 
-    folder = await server.get_objects_node().add_object(*named(""))
+    folder = await server.get_objects_node().add_object(*named("Specimen", "Specimen"))
     for specimen in json.loads((HERE / "specimens.json").read_text()):
         value = ua.DataValue(
             value_of(specimen),
@@ -102,7 +100,9 @@ async def specimens(plant: OpcuaPlant) -> None:
             ServerTimestamp=at,
         )
         node = await folder.add_variable(
-            *named(specimen["name"]), ua.Variant(), datatype=node_id(Kind[specimen["type"]].value)
+            *named(specimen["name"], specimen.get("id")),
+            ua.Variant(),
+            datatype=node_id(Kind[specimen["type"]].value),
         )
         if specimen.get("writable"):
             await node.set_writable()
@@ -137,7 +137,7 @@ class Plant:
     port: int
     cert: Path
     key: Path
-    anchors: Path
+    pki: Path
     folder: Path
     reads: bool = True
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -226,7 +226,13 @@ class Plant:
     def _command(self) -> list[str]:
         if self.make == "asyncua":
             words = ["--port", self.port, "--certificate", self.cert, "--key", self.key]
-            words += ["--anchors", self.anchors, "--seen", self.log, *(["--reads"] if self.reads else [])]
+            words += [
+                "--anchors",
+                self.pki / "plant" / "anchors.pem",
+                "--seen",
+                self.log,
+                *(["--reads"] if self.reads else []),
+            ]
             return [sys.executable, "-m", "tests.interop.opcua.plant", *map(str, words)]
         asked = {
             "port": self.port,
@@ -237,8 +243,18 @@ class Plant:
             "reads": self.reads,
             "uri": self.uri,
             "passwords": PASSWORDS,
+            **authorities(self.pki),
         }
         return [node_opcua(), str(NODE / "server.cjs"), json.dumps(asked)]
+
+
+def authorities(pki: Path) -> dict[str, list[str]]:
+    """What node-opcua wants to know of those who vouch for its peers, up to the root."""
+    above = (pki / "plant", pki / "root")
+    return {
+        "authorities": [str(folder / "ca.pem") for folder in above],
+        "crls": [str(folder / "crl.pem") for folder in above],
+    }
 
 
 def node_opcua() -> str:
@@ -254,7 +270,7 @@ def plant(
     cert = pki.dir / "plant" / "issued" / f"{name}.pem"
     if not cert.exists():
         pki.issue("opcua-application", "plant", name)
-    made = Plant(make, port, cert, cert.with_suffix(".key"), pki.anchors("plant"), folder, **more)
+    made = Plant(make, port, cert, cert.with_suffix(".key"), pki.dir, folder, **more)
     made.start()
     try:
         yield made

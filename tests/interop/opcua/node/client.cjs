@@ -10,6 +10,8 @@ const {
 } = require("node-opcua");
 const { store, leaf, variant, plain, code, dataValue } = require("./words.cjs");
 
+const id = (given) => given.toString().replace(/^ns=0;/, "");
+
 let client = null;
 let session = null;
 let renewals = 0;
@@ -28,10 +30,11 @@ const made = ([type, value]) =>
     : { dataType: DataType[type], arrayType: VariantArrayType.Scalar, value: of(type, value) };
 
 const DO = {
-  async endpoints({ url, folder, certificate, key, uri }) {
+  async endpoints({ url, ...own }) {
+    const { folder, certificate, key, uri } = own;
     const asking = OPCUAClient.create({
       certificateFile: leaf(certificate, folder), privateKeyFile: key, applicationUri: uri, endpointMustExist: false,
-      clientCertificateManager: await store(folder), connectionStrategy: { maxRetry: 0 },
+      clientCertificateManager: await store(own), connectionStrategy: { maxRetry: 0 },
     });
     await asking.connect(url);
     const told = await asking.getEndpoints();
@@ -42,10 +45,11 @@ const DO = {
     }));
   },
 
-  async connect({ url, policy, certificate, key, folder, uri, user, password, lifetime_ms }) {
+  async connect({ url, policy, user, password, lifetime_ms, ...own }) {
+    const { folder, certificate, key, uri } = own;
     client = OPCUAClient.create({
       applicationUri: uri, certificateFile: leaf(certificate, folder), privateKeyFile: key,
-      clientCertificateManager: await store(folder), endpointMustExist: false,
+      clientCertificateManager: await store(own), endpointMustExist: false,
       securityPolicy: SecurityPolicy[policy], securityMode: MessageSecurityMode.SignAndEncrypt,
       connectionStrategy: { maxRetry: 0, initialDelay: 100 }, keepSessionAlive: false, requestedSessionTimeout: 60000,
       defaultSecureTokenLifetime: lifetime_ms || 3600000,
@@ -63,13 +67,13 @@ const DO = {
       nodeId: node, browseDirection: BrowseDirection.Forward, referenceTypeId: "HierarchicalReferences", includeSubtypes: true,
       resultMask: 63,
     });
-    const references = (told.references || []).map((one) => [one.browseName.name, one.nodeId.toString(), NodeClass[one.nodeClass]]);
+    const references = (told.references || []).map((one) => [one.browseName.name, id(one.nodeId), NodeClass[one.nodeClass]]);
     return { status: code(told.statusCode), references: references.sort() };
   },
 
   async translate({ start, path }) {
-    const told = await session.translateBrowsePath(makeBrowsePath(start, path));
-    return { status: code(told.statusCode), targets: (told.targets || []).map((one) => one.targetId.toString()) };
+    const told = await session.translateBrowsePath(makeBrowsePath(start, path.map(([index, name]) => `/${index}:${name}`).join("")));
+    return { status: code(told.statusCode), targets: (told.targets || []).map((one) => id(one.targetId)) };
   },
 
   async read({ nodes, attribute, range }) {

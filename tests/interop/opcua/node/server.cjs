@@ -79,7 +79,7 @@ function specimens(space, ns, objects) {
   const folder = ns.addObject({ organizedBy: objects, browseName: "Specimen", nodeId: "s=Specimen" });
   for (const one of JSON.parse(fs.readFileSync(path.join(__dirname, "..", "specimens.json"), "utf8"))) {
     const node = ns.addVariable({
-      componentOf: folder, browseName: one.name, nodeId: `s=Specimen.${one.name}`, dataType: DataType[one.type],
+      componentOf: folder, browseName: one.name, nodeId: `s=${one.id ?? `Specimen.${one.name}`}`, dataType: DataType[one.type],
       valueRank: one.array ? 1 : -1, arrayDimensions: one.array ? [0] : undefined,
       accessLevel: one.writable ? "CurrentRead | CurrentWrite" : "CurrentRead",
       userAccessLevel: one.writable ? "CurrentRead | CurrentWrite" : "CurrentRead",
@@ -161,7 +161,7 @@ async function main() {
   const server = new OPCUAServer({
     port: asked.port, host: "127.0.0.1", hostname: "127.0.0.1", resourcePath: "/tank-farm",
     certificateFile: leaf(asked.certificate, asked.folder), privateKeyFile: asked.key,
-    serverCertificateManager: await store(asked.folder),
+    serverCertificateManager: await store(asked),
     securityPolicies: POLICIES.map((one) => SecurityPolicy[one]), securityModes: [MessageSecurityMode.SignAndEncrypt],
     allowAnonymous: true, serverInfo: { applicationUri: asked.uri },
     userManager: { isValidUser: (user, password) => (asked.passwords || {})[user] === password },

@@ -5,13 +5,22 @@ const fs = require("node:fs");
 const path = require("node:path");
 const { OPCUACertificateManager, DataType, StatusCodes } = require("node-opcua");
 
-// A certificate store in a folder of the caller: whom it trusts is of no interest here, each peer is shown by address.
-async function store(folder) {
+const der = (file) =>
+  Buffer.from(fs.readFileSync(file, "ascii").replace(/-----END[^]*/, "").replace(/-----BEGIN.*/, ""), "base64");
+
+// A certificate store in a folder of the caller. It knows the authorities, their revocation lists, and takes what they vouch for.
+const stores = {};
+
+const store = ({ folder, authorities, crls }) => (stores[folder] ??= opened(folder, authorities, crls));
+
+async function opened(folder, authorities, crls) {
   const manager = new OPCUACertificateManager({
     rootFolder: path.join(folder, "pki"),
     automaticallyAcceptUnknownCertificate: true,
   });
   await manager.initialize();
+  for (const file of authorities) await manager.addIssuer(der(file), false, true);
+  for (const file of crls) await manager.addRevocationList(der(file));
   return manager;
 }
 

@@ -7,6 +7,8 @@ is bounded and read as strictly as what clients say; a device is not a friend.
 from collections.abc import Callable
 from hmac import compare_digest
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.moment import Now
 from gateway.wire.opcua import messages
@@ -48,6 +50,7 @@ from gateway.wire.opcua.security import (
     NONCE_SIZE,
     SUITES,
     Credentials,
+    Suite,
     certificates,
     open_open,
     public_key,
@@ -114,6 +117,21 @@ class ClientChannel(Channel):
         """What we show on this channel."""
         return self._credentials
 
+    @property
+    def suite(self) -> Suite:
+        """Its policy."""
+        return self._suite
+
+    @property
+    def key(self) -> RSAPublicKey:
+        """The pinned certificate's."""
+        return self._key
+
+    @property
+    def mode_number(self) -> int:
+        """Its mode, as it stands on the wire."""
+        return MODE_NUMBERS[self._mode]
+
     def next_id(self) -> int:
         """A request id that has not been used for long."""
         self._request_id = self._request_id % 0xFFFF_FFFF + 1
@@ -150,7 +168,7 @@ class ClientChannel(Channel):
         request = OpenRequest(
             header=RequestHeader(timestamp=messages.moment(now.wall_ns), handle=self._asked),
             kind=kind,
-            mode=MODE_NUMBERS[self._mode],
+            mode=self.mode_number,
             nonce=self._nonce,
             lifetime_ms=self._limits.most_lifetime_ms,
         )

@@ -7,17 +7,14 @@ that overlay it.
 
 from enum import StrEnum
 from math import isfinite
-from typing import Protocol
 
 from msgspec import Struct
 
 from gateway.model.asset import DataType, Span, Tag
-from gateway.model.moment import Now
-from gateway.model.operation import Point
 from gateway.wire.modbus import points
+from gateway.wire.quanta import LastValues, point
 
-_NANOSECONDS = 1_000_000
-"In a millisecond."
+__all__ = ["Data", "Effect", "LastValues", "Mask", "Unreadable", "point"]
 
 
 class Unreadable(StrEnum):
@@ -31,13 +28,6 @@ class Unreadable(StrEnum):
     "Too large for an exact comparison in JSON."
     UNKNOWN_EFFECT = "unknown_effect"
     "What it does is not in its bytes (43/13)."
-
-
-class LastValues(Protocol):
-    """What the collector knows."""
-
-    def last(self, tag: str) -> tuple[int | None, int] | None:
-        """Quanta last polled, and the monotonic nanosecond of it; null where unknown."""
 
 
 class Data(Struct, frozen=True):
@@ -98,11 +88,3 @@ class Mask(Struct, frozen=True):
 
 
 Effect = Data | Mask
-
-
-def point(tag: Tag, q: int | None, last: LastValues, now: Now) -> Point:
-    """A tag that would be written, beside the last value polled and its age."""
-    known = last.last(tag.name)
-    if known is None or known[0] is None:
-        return Point(tag.name, q)
-    return Point(tag.name, q, known[0], max(0, now.mono_ns - known[1]) // _NANOSECONDS)

@@ -1,12 +1,7 @@
 """Tags and the registers that hold them: raw number ⇄ engineering value ⇄ quanta.
 
     raw      what the registers say, read by type, bit, byte and word order
-    value    raw × scale + offset, in the tag's unit: what people and IT see
-    quanta   value ÷ resolution, rounded half to even: the integer that policy sees
-
-Policy compares quanta with limits, so a quantum too few or too many is a wrong decision. Numbers in the
-configuration are decimal ("0.1" is a tenth, not the nearest binary fraction): `quanta` computes with exact
-fractions. That costs microseconds, and only writes and polls pay them; reading a client's request does not.
+    value    raw × scale + offset: see `wire.quanta`, which knows no protocol
 
 Byte and word order (A is the most significant byte of the value, as the registers come on the wire):
 
@@ -14,22 +9,17 @@ Byte and word order (A is the most significant byte of the value, as the registe
     byte big,    word little   CDAB      byte little, word little   DCBA
 """
 
-from decimal import Decimal
-from fractions import Fraction
-from functools import lru_cache
 from math import isfinite
 from struct import Struct as Layout
 
 from gateway.model.asset import REGISTERS, DataType, Order, Table, Tag
 from gateway.model.sample import Value
+from gateway.wire.quanta import MOST_QUANTA, fraction, quanta, quanta_of_raw, rounded, scaled
+
+__all__ = ["BITS", "MOST_QUANTA", "decode", "quanta", "quanta_of_raw", "raw", "register", "rounded", "word"]
 
 BITS = frozenset({Table.COIL, Table.DISCRETE})
 "Tables whose addresses hold one bit; packed eight to a byte, the first in the lowest bit (AP §6.1)."
-MOST_QUANTA = 2**53
-"Beyond it JSON numbers are not exact everywhere: an engine might compare another number than we sent."
-MOST_FRACTIONS = 4096
-"Decimal numbers of the configuration remembered as fractions: three a tag, most of them equal."
-
 _CODES: dict[DataType, str] = {
     DataType.BOOL: "H",
     DataType.INT16: "h",
@@ -46,7 +36,6 @@ _LAYOUTS: dict[tuple[DataType, Order], Layout] = {
     for kind, code in _CODES.items()
     for order in Order
 }
-_INTEGERS = frozenset(set(DataType) - {DataType.BOOL, DataType.FLOAT32, DataType.FLOAT64})
 
 
 def raw(tag: Tag, data: bytes, first: int, table: Table) -> Value | None:
@@ -80,44 +69,8 @@ def decode(tag: Tag, data: bytes, first: int, table: Table) -> Value | None:
     number = raw(tag, data, first, table)
     if number is None or isinstance(number, bool):
         return number
-    value = _scaled(tag, number)
+    value = scaled(tag, number)
     return value if isfinite(value) else None
-
-
-def rounded(tag: Tag, value: Value) -> Value:
-    """The value in whole quanta: digits beyond the tag's resolution are noise, and no news to anybody."""
-    if tag.type is DataType.BOOL or tag.type in _INTEGERS:
-        return value
-    q = quanta(tag, value)
-    return value if q is None else float(q * _fraction(tag.resolution))
-
-
-def quanta(tag: Tag, value: Value) -> int | None:
-    """An engineering value in the tag's resolution; None if it is no finite number or beyond ±2⁵³.
-
-    A value that came from an integer register is taken back to that integer first, so that a float's last
-    bit cannot move it across half a quantum.
-    """
-    if tag.type is DataType.BOOL:
-        return int(value) if value in (0, 1) else None
-    try:
-        if tag.type in _INTEGERS and tag.scale:
-            steps = round((value - tag.offset) / tag.scale)
-            if _scaled(tag, steps) == value:
-                return quanta_of_raw(tag, steps)
-        return _rounded(tag, Fraction(Decimal(repr(value))))
-    except (ValueError, OverflowError):
-        return None
-
-
-def quanta_of_raw(tag: Tag, number: Value) -> int | None:
-    """The same, straight from what the registers say."""
-    if tag.type not in _INTEGERS:
-        return quanta(tag, _scaled(tag, number) if isinstance(number, float) else number)
-    try:
-        return _rounded(tag, int(number) * _fraction(tag.scale) + _fraction(tag.offset))
-    except (ValueError, OverflowError):
-        return None
 
 
 def register(tag: Tag, q: int) -> int | None:
@@ -128,7 +81,7 @@ def register(tag: Tag, q: int) -> int | None:
     if tag.type not in (DataType.INT16, DataType.UINT16) or not tag.scale:
         return None
     try:
-        number = round((q * _fraction(tag.resolution) - _fraction(tag.offset)) / _fraction(tag.scale))
+        number = round((q * fraction(tag.resolution) - fraction(tag.offset)) / fraction(tag.scale))
     except (ValueError, OverflowError):
         return None
     near = [n for n in (number - 1, number, number + 1) if quanta_of_raw(tag, n) == q]
@@ -148,21 +101,3 @@ def _swapped(octets: bytes) -> bytes:
     swapped = bytearray(octets)
     swapped[0::2], swapped[1::2] = octets[1::2], octets[0::2]
     return bytes(swapped)
-
-
-def _scaled(tag: Tag, number: float) -> int | float:
-    return number if tag.scale == 1 and tag.offset == 0 else number * tag.scale + tag.offset
-
-
-def _rounded(tag: Tag, value: Fraction) -> int | None:
-    """Half to even; None where the resolution is no positive number or the result is too large."""
-    if not 0 < tag.resolution < float("inf"):
-        return None
-    q = round(value / _fraction(tag.resolution))
-    return q if -MOST_QUANTA <= q <= MOST_QUANTA else None
-
-
-@lru_cache(MOST_FRACTIONS)
-def _fraction(number: float) -> Fraction:
-    """What the configuration says, as people wrote it. ValueError or OverflowError for NaN and infinity."""
-    return Fraction(Decimal(repr(number)))

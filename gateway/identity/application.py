@@ -45,6 +45,8 @@ class Unfit(Exception):  # noqa: N818 # carries a Refused out of a reading; neve
     """A fault of a certificate."""
 
     def __init__(self, code: str, message: str) -> None:
+        # Names in it are a stranger's text, and it goes into one line of a log.
+        message = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in message)
         self.refused = Refused(code, message)
         super().__init__(message)
 
@@ -82,15 +84,14 @@ def _load(data: bytes) -> x509.Certificate:
 
 
 def strength(certificate: x509.Certificate) -> None:
-    """Unfit where an application's key is too weak or of another kind, or the signature by a weak hash."""
+    """Unfit where an application's key is too weak, or of another kind."""
     key = certificate.public_key()
     if not isinstance(key, rsa.RSAPublicKey) or not LEAST_RSA <= key.key_size <= MOST_RSA:
         raise Unfit("weak_key", f"{_key(certificate)}: the policies take RSA {LEAST_RSA} to {MOST_RSA}")
-    _hash(certificate, "weak_hash")
 
 
 def issuer_strength(certificate: x509.Certificate) -> None:
-    """Unfit where an authority's key or the signature on its certificate is too weak."""
+    """Unfit where an authority's key is too weak."""
     key = certificate.public_key()
     strong = (
         isinstance(key, ed25519.Ed25519PublicKey)
@@ -99,7 +100,6 @@ def issuer_strength(certificate: x509.Certificate) -> None:
     )
     if not strong:
         raise Unfit("issuer_weak", f"{name_of(certificate)} has the key {_key(certificate)}")
-    _hash(certificate, "issuer_weak")
 
 
 def application_uri(certificate: x509.Certificate) -> str:
@@ -202,7 +202,8 @@ def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
         return None
 
 
-def _hash(certificate: x509.Certificate, code: str) -> None:
+def digest(certificate: x509.Certificate, code: str) -> None:
+    """Unfit where the signature on it is by a hash that proves nothing any more."""
     used = certificate.signature_hash_algorithm
     if used is not None and used.name not in _HASHES:
         raise Unfit(code, f"{name_of(certificate)} is signed with {used.name}")

@@ -2,10 +2,13 @@
 
     parse → chain → signature → strength → trust list → validity → ApplicationUri → usage → CRL → not revoked
 
-and then validity, usage and revocation of each authority above. The first fault is the answer. Two things
-make an application trusted: its very certificate is among those that an administrator approved, or an anchor
-of the zone vouches for it, with nobody in between but issuers that the site has named. An authority that a
-peer only sends along completes a chain and is worth nothing by itself: under one root live strangers, too.
+and then validity, usage and revocation of each authority above. The first fault is the answer; only, a
+signature by a broken hash is refused as `weak_hash` without being looked at.
+
+Two things make an application trusted: its very certificate is among those that an administrator approved,
+or an anchor of the zone vouches for it, with nobody in between but issuers that the site has named. An
+authority that a peer only sends along completes a chain and is worth nothing by itself: under one root live
+strangers, too.
 
 An anchor ends the chain: what stands above it is not asked for.
 """
@@ -135,6 +138,7 @@ def _path(leaf: x509.Certificate, sent: list[x509.Certificate], lists: Lists) ->
         ]
         if not named:
             raise Unfit("chain_incomplete", f"{last.issuer.rfc4514_string()}, who issued it, is not known")
+        application.digest(last, "issuer_weak" if len(path) > 1 else "weak_hash")
         issuer = next((each for each in named if _signed(last, each)), None)
         if issuer is None:
             raise Unfit(
@@ -143,6 +147,7 @@ def _path(leaf: x509.Certificate, sent: list[x509.Certificate], lists: Lists) ->
         path.append(issuer)
         if issuer in lists.anchors:
             return path
+    application.digest(path[-1], "issuer_weak" if len(path) > 1 else "weak_hash")
     if not _signed(path[-1], path[-1]):
         raise Unfit("bad_signature", f"{name_of(path[-1])} names itself as issuer and did not sign")
     return path

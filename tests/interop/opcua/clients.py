@@ -5,12 +5,13 @@
         await peer.ask("read", nodes=["ns=2;s=Tank.Level"])
 
 `ask` gives plain JSON: `{"is": …}`, or `{"fault": status, "text": …}` where the service itself was refused.
-A value is `{"status", "value": [type, value] or None, "source", "server"}`, times to the millisecond: JavaScript
-has no more. node/client.cjs is the other half.
+A value is `{"status", "value": [type, value] or None, "source", "server"}`. Times go to the millisecond:
+JavaScript has nothing finer. node/client.cjs is the other half.
 """
 
 import asyncio
 import json
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -135,6 +136,13 @@ class Renewed(Client):
         await super().open_secure_channel(renew)
         self.renewals += renew
 
+    async def renew_each(self, seconds: float) -> None:
+        """Renew so often, as the library itself does it."""
+        while True:
+            await asyncio.sleep(seconds)
+            await self.open_secure_channel(renew=True)
+            self.uaclient.revolve_security_token()
+
 
 class Asyncua:
     """The client of asyncua."""
@@ -143,6 +151,7 @@ class Asyncua:
         self._credential = credential
         self._client: Renewed | None = None
         self._connected = False
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def client(self) -> Renewed:
@@ -154,7 +163,7 @@ class Asyncua:
         """One thing, by the name of the method that does it."""
         does: Callable[..., Awaitable[Any]] = getattr(self, f"do_{do}")
         try:
-            return {"is": await asyncio.wait_for(does(**what), ANSWER_S)}
+            return {"is": await asyncio.wait_for(does(**what), ANSWER_S + what.get("within_s", 0))}
         except ua.UaStatusCodeError as error:
             return {"fault": error.code, "text": str(error)}
         except (ua.UaError, OSError, TimeoutError) as error:
@@ -181,8 +190,9 @@ class Asyncua:
         user: str | None = None,
         password: str | None = None,
         lifetime_ms: int = 3_600_000,
+        renew_ms: int | None = None,
     ) -> str:
-        """A channel and a session."""
+        """A channel and a session. `renew_ms` renews more often than at three quarters of the lifetime."""
         self._client = client = Renewed(url, timeout=10, watchdog_intervall=30)
         client.application_uri = uri_of(self._credential)
         client.secure_channel_timeout = lifetime_ms
@@ -197,6 +207,8 @@ class Asyncua:
         )
         await client.connect()
         self._connected = True
+        if renew_ms is not None:
+            self._renewing = asyncio.create_task(client.renew_each(renew_ms / 1000))
         return "connected"
 
     async def do_browse(self, node: str) -> Told:
@@ -348,6 +360,8 @@ class Asyncua:
 
     async def do_close(self) -> str:
         """End session and channel."""
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self._connected:
             self._connected = False
             await self.client.disconnect()
@@ -359,7 +373,7 @@ class Asyncua:
 
 
 class NodeOpcua:
-    """The client of node-opcua, a process of its own."""
+    """The client of node-opcua, a process of its own, which may serve one test after another."""
 
     def __init__(self, credential: Credential, folder: Path) -> None:
         self._shown = {
@@ -369,61 +383,64 @@ class NodeOpcua:
             "folder": str(folder),
             **authorities(credential.cert.parents[2]),
         }
-        self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start Node."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "client.said").open("ab") as said:
-            self._process = await asyncio.create_subprocess_exec(
-                node_opcua(),
-                str(NODE / "client.cjs"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+        folder.mkdir(parents=True, exist_ok=True)
+        self._said = folder / "client.said"
+        with self._said.open("ab") as said:
+            self._process = subprocess.Popen(
+                [node_opcua(), NODE / "client.cjs"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=said,
-                limit=2**24,
             )
 
     async def ask(self, do: str, **what: Any) -> Told:
         """One thing; see client.cjs."""
-        assert self._process is not None
+        shown = self._shown if do in ("connect", "endpoints") else {}
+        line = json.dumps({"do": do, **shown, **what}).encode() + b"\n"
+        return await asyncio.wait_for(
+            asyncio.to_thread(self._answer, line), what.get("within_s", 0) + ANSWER_S
+        )
+
+    def _answer(self, line: bytes) -> Told:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        shown = self._shown if do in ("connect", "endpoints") else {}
-        self._process.stdin.write(json.dumps({"do": do, **shown, **what}).encode() + b"\n")
-        wait = what.get("within_s", 0) + ANSWER_S
-        while True:
-            line = await asyncio.wait_for(self._process.stdout.readline(), wait)
-            assert line, (self._folder / "client.said").read_text()
-            if line.startswith(b"{"):  # the library talks on standard output as well
-                return dict(json.loads(line))
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+        for told in self._process.stdout:
+            if told.startswith(b"{"):  # the library talks on standard output as well
+                return dict(json.loads(told))
+        raise AssertionError(self._said.read_text())
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """End Node."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            try:
-                await asyncio.wait_for(self._process.wait(), 10)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        self._process.kill()
+        self._process.communicate()
 
 
-@asynccontextmanager
-async def client(make: Make, credential: Credential, folder: Path) -> AsyncIterator[Peer]:
-    """A client that is not yet connected; it is closed at the end."""
-    if make == "asyncua":
-        ours = Asyncua(credential)
+class Clients:
+    """Clients for several tests: those of node-opcua are started once for each name, as Node starts slowly."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: dict[str, NodeOpcua] = {}
+
+    @asynccontextmanager
+    async def client(self, make: Make, credential: Credential, name: str = "one") -> AsyncIterator[Peer]:
+        """A client that is not yet connected; it is disconnected at the end."""
+        peer: Peer
+        if make == "asyncua":
+            peer = Asyncua(credential)
+        else:
+            key = f"{credential.cert.stem}-{name}"
+            if key not in self._started:
+                self._started[key] = NodeOpcua(credential, self._folder / key)
+            peer = self._started[key]
         try:
-            yield ours
+            yield peer
         finally:
-            await ours.ask("close")
-        return
-    theirs = NodeOpcua(credential, folder)
-    await theirs.start()
-    try:
-        yield theirs
-        await theirs.ask("close")
-    finally:
-        await theirs.stop()
+            await peer.ask("close")
+
+    def stop(self) -> None:
+        """End all of them."""
+        for one in self._started.values():
+            one.stop()

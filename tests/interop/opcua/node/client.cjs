@@ -45,14 +45,14 @@ const DO = {
     }));
   },
 
-  async connect({ url, policy, user, password, lifetime_ms, ...own }) {
+  async connect({ url, policy, user, password, lifetime_ms, renew_ms, ...own }) {
     const { folder, certificate, key, uri } = own;
     client = OPCUAClient.create({
       applicationUri: uri, certificateFile: leaf(certificate, folder), privateKeyFile: key,
       clientCertificateManager: await store(own), endpointMustExist: false,
       securityPolicy: SecurityPolicy[policy], securityMode: MessageSecurityMode.SignAndEncrypt,
       connectionStrategy: { maxRetry: 0, initialDelay: 100 }, keepSessionAlive: false, requestedSessionTimeout: 60000,
-      defaultSecureTokenLifetime: lifetime_ms || 3600000,
+      defaultSecureTokenLifetime: lifetime_ms || 3600000, tokenRenewalInterval: renew_ms,
     });
     client.on("security_token_renewed", () => renewals++);
     await client.connect(url);
@@ -170,8 +170,11 @@ const DO = {
   },
 
   async close() {
-    await session?.close(true);
-    await client?.disconnect();
+    const [open, connected] = [session, client];
+    session = client = null;
+    renewals = 0;
+    await open?.close(true);
+    await connected?.disconnect();
     return "closed";
   },
 };

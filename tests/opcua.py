@@ -19,8 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.identity import Authentication, Identity, Kind
 from gateway.model.moment import Now
-from gateway.wire.opcua.channel import Admitted, ChannelLimits, Event, Message, Rejected
 from gateway.wire.opcua.client_channel import ClientChannel
+from gateway.wire.opcua.events import Admitted, ChannelLimits, Event, Message, Rejected
 from gateway.wire.opcua.security import Credentials
 from gateway.wire.opcua.server_channel import Admit, ServerChannel
 
@@ -129,9 +129,7 @@ class Pair:
         offers: frozenset[tuple[OpcuaPolicy, OpcuaMode]] = OFFERS,
     ) -> None:
         mine, theirs = client or credentials("client"), server or credentials("server")
-        self.server = ServerChannel(
-            theirs, offers, server_limits, dice(1), 77, admit or trusting_all
-        )
+        self.server = ServerChannel(theirs, offers, server_limits, dice(1), 77, admit or trusting_all)
         self.client = ClientChannel(mine, theirs.leaf, policy, mode, URL, client_limits, dice(2))
 
     def connect(self, now: Now = START) -> list[Event]:

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.wire.opcua import login, messages, offers, tokens
-from gateway.wire.opcua.channel import Acknowledged, ChannelLimits, Event, Hello, Lost, Message, Opened
 from gateway.wire.opcua.client_channel import ClientChannel
+from gateway.wire.opcua.events import Acknowledged, ChannelLimits, Event, Hello, Lost, Message, Opened
 from gateway.wire.opcua.messages import (
     ActivateSessionRequest,
     ApplicationDescription,
@@ -47,7 +47,7 @@ THEIR_MODES = {
     OpcuaMode.SIGN: ua.MessageSecurityMode.Sign,
     OpcuaMode.SIGN_AND_ENCRYPT: ua.MessageSecurityMode.SignAndEncrypt,
 }
-LIMITS = ChannelLimits(least_lifetime_ms=1_000)
+LIMITS = ChannelLimits(least_between_ms=0)
 READ = 631
 
 

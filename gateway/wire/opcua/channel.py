@@ -19,8 +19,15 @@ from struct import Struct as Layout
 from msgspec import Struct
 
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
-from gateway.model.identity import Identity
 from gateway.model.moment import Now
+from gateway.wire.opcua.events import (
+    Aborted,
+    ChannelLimits,
+    Closed,
+    Event,
+    Lost,
+    Message,
+)
 from gateway.wire.opcua.framing import (
     ABORT,
     CLOSE,
@@ -44,88 +51,6 @@ TURN_SEQUENCE = LAST_SEQUENCE + 1
 "Our last number: the least that is *greater* than the limit, for peers who read the clause to the letter."
 
 _IDS = Layout("<II")
-
-
-class ChannelLimits(Struct, frozen=True, kw_only=True):
-    """What one channel may hold and ask for."""
-
-    buffers: Buffers = Buffers()
-    "Chunk sizes, and the longest message that is taken."
-    least_lifetime_ms: int = 10_000
-    "A renewal costs an operation with the private key; more often than this nobody needs one."
-    most_lifetime_ms: int = 3_600_000
-    "How long a stolen key serves."
-
-
-class Admitted(Struct, frozen=True):
-    """An application certificate that is trusted: who it is."""
-
-    identity: Identity
-    uri: str
-    "Its ApplicationUri, byte for byte."
-
-
-class Rejected(Struct, frozen=True):
-    """An application certificate that is not."""
-
-    why: str
-    "For the log; the peer learns no more than that security checks failed."
-
-
-class Hello(Struct, frozen=True):
-    """A client said by which URL it came."""
-
-    url: str
-
-
-class Acknowledged(Struct, frozen=True):
-    """A server takes the connection: open a channel now."""
-
-
-class Opened(Struct, frozen=True, kw_only=True):
-    """A channel is open, or has new keys."""
-
-    policy: OpcuaPolicy | None
-    "Null for discovery without security."
-    mode: OpcuaMode | None
-    application: Admitted | None
-    "Null for discovery without security, and where we are the client: the server's certificate is pinned."
-    renewed: bool
-    lifetime_ms: int
-
-
-class Message(Struct, frozen=True, gc=False):
-    """A whole message."""
-
-    request_id: int
-    body: bytes
-    discovery: bool = False
-    "It came without security: only GetEndpoints and FindServers may be answered (facts §4.2)."
-
-
-class Aborted(Struct, frozen=True):
-    """The peer gave up a message halfway; no more of it comes, and the channel goes on."""
-
-    request_id: int
-    status: int
-    reason: str
-
-
-class Closed(Struct, frozen=True):
-    """The peer closed the channel. There is no answer to that."""
-
-
-class Lost(Struct, frozen=True):
-    """Nothing more of this peer is interpreted; what is to be written before the end is in `out`."""
-
-    status: int
-    "What the peer is told, or what it told us."
-    why: Fault
-    detail: str = ""
-    "For the log."
-
-
-Event = Hello | Acknowledged | Opened | Message | Aborted | Closed | Lost
 
 
 class Token(Struct, eq=False):
@@ -415,9 +340,15 @@ class Channel:
         self._most_body = token.outgoing.most_body(self._theirs.send)
 
     def _in_state(self, extra: dict[bytes, int]) -> None:
-        """A channel is open: messages may come, and what else `extra` names."""
+        """A channel is open: messages may come, and what else `extra` names. Where nobody is known there is
+        no message of several chunks, so that nobody makes us keep one: a question of discovery is short.
+        """
         chunk = self._theirs.receive
-        self._allowed = {FINAL: chunk, PART: chunk, ABORT: chunk, CLOSE: chunk} | extra
+        if self.policy is None:
+            chunk = open_cap(self._theirs)
+            self._allowed = {FINAL: chunk, CLOSE: chunk} | extra
+        else:
+            self._allowed = {FINAL: chunk, PART: chunk, ABORT: chunk, CLOSE: chunk} | extra
 
     def _next(self) -> int:
         """Our next sequence number."""

@@ -13,16 +13,8 @@ from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.moment import Now
 from gateway.wire.opcua import messages
 from gateway.wire.opcua.asymmetric import SEQUENCE, head, read_head
-from gateway.wire.opcua.channel import (
-    Acknowledged,
-    Channel,
-    ChannelLimits,
-    Event,
-    Lost,
-    Opened,
-    Token,
-    open_cap,
-)
+from gateway.wire.opcua.channel import Channel, Token, open_cap
+from gateway.wire.opcua.events import Acknowledged, ChannelLimits, Event, Lost, Opened
 from gateway.wire.opcua.framing import (
     ACKNOWLEDGE,
     CLOSE,

@@ -74,6 +74,7 @@ class Fault(StrEnum):
     NONCE = "nonce of wrong length, or used before"
     CHANGED = "renewal under another certificate, policy or mode"
     PENDING = "renewal while another one is pending"
+    OFTEN = "renewal too soon after the last one"
     SIGNATURE = "message cannot be decrypted or verified"
     SEQUENCE = "sequence number out of order"
     REQUEST_ID = "chunks of two messages are mixed"

@@ -439,6 +439,9 @@ USER_TOKENS: dict[int, tuple[type[Any], Shape[Any]]] = {
 }
 "Each kind of user identity token, by its number in namespace 0."
 
+DISCOVERY = frozenset({422, 428})
+"FindServers and GetEndpoints: all that is answered without security, and without a session."
+
 UserToken = AnonymousToken | UserNameToken | CertificateToken | IssuedToken
 M = TypeVar("M")
 

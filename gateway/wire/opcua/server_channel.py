@@ -15,17 +15,8 @@ from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.moment import Now
 from gateway.wire.opcua import messages
 from gateway.wire.opcua.asymmetric import SEQUENCE, OpenHead, head, read_head
-from gateway.wire.opcua.channel import (
-    Admitted,
-    Channel,
-    ChannelLimits,
-    Event,
-    Hello,
-    Opened,
-    Rejected,
-    Token,
-    open_cap,
-)
+from gateway.wire.opcua.channel import MILLISECOND, Channel, Token, open_cap
+from gateway.wire.opcua.events import Admitted, ChannelLimits, Event, Hello, Opened, Rejected
 from gateway.wire.opcua.framing import (
     ABORT,
     FINAL,
@@ -75,7 +66,7 @@ class _Peer(Struct, frozen=True, eq=False):
 class ServerChannel(Channel):
     """One connection of a client, up to whole messages."""
 
-    __slots__ = ("_admit", "_credentials", "_nonce", "_offers", "_peer", "_random")
+    __slots__ = ("_admit", "_credentials", "_least_between_ns", "_nonce", "_offers", "_peer", "_random")
 
     def __init__(
         self,
@@ -92,6 +83,7 @@ class ServerChannel(Channel):
         self._random = random
         self._admit = admit
         self._peer: _Peer | None = None
+        self._least_between_ns = limits.least_between_ms * MILLISECOND
         self._nonce = b""
         "The client's last one."
         self.channel_id = channel_id
@@ -222,6 +214,9 @@ class ServerChannel(Channel):
             self._sending(now)  # which turns to it if the old one has expired: an idle client uses none
         if self._pending is not None:
             self._lost(events, Status.SECURITY_CHECKS_FAILED, Fault.PENDING)
+            return
+        if self._token is not None and now.mono_ns - self._token.made_ns < self._least_between_ns:
+            self._lost(events, Status.SECURITY_CHECKS_FAILED, Fault.OFTEN)
             return
         made = self._agreed(peer, request, renewed=renewed)
         if isinstance(made, Fault):

@@ -274,7 +274,7 @@ def create(
     timeout_ms = min(max(wanted, LEAST_TIMEOUT_MS), MOST_TIMEOUT_MS) if wanted > 0 else MOST_TIMEOUT_MS
     session = Session(channel, application.uri, timeout_ms, random)
     suite, mine = SUITES[policy], channel.credentials
-    signature = sign(suite, mine.key, (request.certificate or b"") + nonce)
+    signature = sign(suite, mine.key, chain[0] + nonce)
     answer = CreateSessionResponse(
         header=ResponseHeader(timestamp=messages.moment(now.wall_ns), handle=request.header.handle),
         session_id=session.id,

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
-from gateway.wire.opcua.channel import Acknowledged, Closed, Hello, Message, Opened
+from gateway.wire.opcua.events import Acknowledged, Closed, Hello, Message, Opened
 from tests.opcua import MODES, POLICIES, URL, Pair, admitted, at, credentials
 
 each_policy = pytest.mark.parametrize("policy", POLICIES)

@@ -66,6 +66,10 @@ class User(Struct, frozen=True):
     expires_ns: int | None = None
     "When certificate or token runs out, ns since 1970."
 
+    def __repr__(self) -> str:
+        """Without the proof: what is printed ends up in logs."""
+        return f"User({self.subject!r})"
+
 
 class Users:
     """The users of one listener."""
@@ -87,11 +91,11 @@ class Users:
 
     # who it is ----------------------------------------------------------------------------------------
 
-    def password(self, name: str, secret: bytes) -> User | Refused:
+    def password(self, name: str, secret: str) -> User | Refused:
         """The user of that name and password. Takes its time: call it in a thread, few at once."""
         if self.configured.passwords is None:
             return NO_SUCH_KIND
-        hashed = self._passwords.matching(name, secret)
+        hashed = self._passwords.matching(name, secret.encode(errors="surrogatepass"))
         if hashed is None:
             return Refused("user_password", "unknown user, or another password")
         return User(f"user:{name}", "password", hashed.key)

@@ -43,7 +43,9 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 @given(secret=st.binary(min_size=1, max_size=64), seed=st.binary(min_size=1, max_size=64))
 def test_keys_are_derived_as_asyncua_derives_them(secret: bytes, seed: bytes) -> None:
-    assert derived(secret, seed, (32, 32, 16)) == list(uacrypto.p_sha256(secret, seed, (32, 32, 16)))
+    assert derived(secret, seed, (32, 32, 16)) == list(
+        uacrypto.p_sha256(secret, seed, (32, 32, 16))  # type: ignore[no-untyped-call]
+    )
 
 
 @given(key=st.binary(max_size=64), data=st.binary(max_size=300))

@@ -31,7 +31,18 @@ HAS_STATUS = 0x02
 class ServiceAnswer:
     """What a server answered, and how it goes on to the client. Implements `guard.ports.Answer`."""
 
-    __slots__ = ("body", "borders", "counted", "fault", "handle", "outbound", "parts", "status", "statuses")
+    __slots__ = (
+        "body",
+        "borders",
+        "counted",
+        "fault",
+        "handle",
+        "outbound",
+        "parts",
+        "start",
+        "status",
+        "statuses",
+    )
 
     def __init__(
         self,
@@ -39,6 +50,7 @@ class ServiceAnswer:
         body: bytes,
         status: int,
         fault: bool,
+        start: int,
         counted: int = 0,
         borders: tuple[int, ...] = (),
         statuses: tuple[int, ...] = (),
@@ -51,6 +63,8 @@ class ServiceAnswer:
         "The service result: nothing else counts where it is bad."
         self.fault = fault
         "Whether it is a ServiceFault."
+        self.start = start
+        "Where its header ends."
         self.counted = counted
         "Where the count of the results stands."
         self.borders = borders
@@ -145,17 +159,18 @@ def _read(outbound: Outbound, body: bytes) -> ServiceAnswer:
             raise Wrong("bytes that no field owns")
         if not status & BAD:
             raise Wrong("a fault that is none")
-        return ServiceAnswer(outbound, body, status, True)
+        return ServiceAnswer(outbound, body, status, True, at)
     if type_id != service.answer:
         raise Wrong("an answer of another service")
+    start = at
     if status & BAD and at == len(body):  # some servers leave out what has no meaning then
-        return ServiceAnswer(outbound, body, status, False)
-    at = service.answer_before(body, at)
+        return ServiceAnswer(outbound, body, status, False, start)
+    at = service.answer_before(body, start)
     items = service.items
     if items is None:
         if at != len(body):
             raise Wrong("bytes that no field owns")
-        return ServiceAnswer(outbound, body, status, False)
+        return ServiceAnswer(outbound, body, status, False, start)
     number = count(body, at, len(items.tail) + 4 if not items.values else 1)
     counted = at
     at += 4
@@ -175,7 +190,7 @@ def _read(outbound: Outbound, body: bytes) -> ServiceAnswer:
             raise Wrong(f"{number} results for {len(outbound.kept)} items")
         if many not in (0, number) and not outbound.untouched:
             raise Wrong(f"{many} diagnostics for {number} results")
-    return ServiceAnswer(outbound, body, status, False, counted, tuple(borders), statuses, parts)
+    return ServiceAnswer(outbound, body, status, False, start, counted, tuple(borders), statuses, parts)
 
 
 Results = tuple[list[int], tuple[int, ...], tuple[bytes | str, ...]]

@@ -23,6 +23,14 @@ STANDARD = "http://opcfoundation.org/UA/"
 Identifier = int | str | bytes | UUID
 
 
+class NotTextError(Wrong):
+    """A text that is not UTF-8, or has a NUL."""
+
+
+class NoNamespaceError(Wrong):
+    """A namespace that the server does not have, or has twice."""
+
+
 class NodeId(Struct, frozen=True):
     """A node as it stands on the wire."""
 
@@ -70,9 +78,9 @@ def string(data: bytes) -> str:
     try:
         found = data.decode()
     except UnicodeDecodeError:
-        raise Wrong("a text that is not UTF-8") from None
+        raise NotTextError("a text that is not UTF-8") from None
     if "\0" in found:
-        raise Wrong("a text with a NUL")
+        raise NotTextError("a text with a NUL")
     return found
 
 
@@ -106,7 +114,7 @@ def said(node: NodeId, begins: Prefixes) -> str:
     """The text of a node. `Wrong` where its namespace is none of the server's."""
     begin = begins[node.namespace] if node.namespace < len(begins) else None
     if begin is None:
-        raise Wrong("a namespace that the server does not have, or has twice")
+        raise NoNamespaceError("a namespace that the server does not have, or has twice")
     return begin + identifier(node.identifier)
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cryptography import x509
 
@@ -13,6 +13,7 @@ from gateway.cli import inbox, users
 from gateway.identity import founding, profiles
 from gateway.identity.authority import ROOT, Authority
 from gateway.identity.ledger import Entry
+from gateway.identity.profiles import AuthorityKey
 from gateway.identity.request import Request
 from gateway.model.errors import IdentityError
 from gateway.shipped import folder as shipped
@@ -32,6 +33,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
     init = verbs.add_parser("init", parents=[common], help="a root, an authority for each zone, empty CRLs")
     init.add_argument("--trust-domain", required=True, help="such as plant-a.example")
+    init.add_argument(
+        "--authority-key",
+        choices=get_args(AuthorityKey),
+        help="rsa-3072 where OPC UA stacks take RSA alone, all the way up",
+    )
     init.set_defaults(run=_init)
 
     issue = verbs.add_parser("issue", parents=[common], help="a key and a certificate")
@@ -72,7 +78,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _init(args: argparse.Namespace) -> int:
-    authority = founding.init(args.dir, args.trust_domain, profiles.load(args.profiles), _now())
+    authority = founding.init(
+        args.dir, args.trust_domain, profiles.load(args.profiles), _now(), key=args.authority_key
+    )
     zones = [
         {
             "name": zone,

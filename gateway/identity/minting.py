@@ -62,6 +62,8 @@ def new_key(kind: KeyKind) -> PrivateKey:
             return ec.generate_private_key(ec.SECP256R1())
         case "rsa-2048":
             return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        case "rsa-3072":
+            return rsa.generate_private_key(public_exponent=65537, key_size=3072)
         case "ed25519":
             return ed25519.Ed25519PrivateKey.generate()
 

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from gateway.model.errors import IdentityError
 
-KeyKind = Literal["p-256", "rsa-2048", "ed25519"]
+KeyKind = Literal["p-256", "rsa-2048", "rsa-3072", "ed25519"]
+AuthorityKey = Literal["p-256", "rsa-3072"]
 Usage = Literal["digital_signature", "content_commitment", "key_encipherment", "data_encipherment"]
 Extended = Literal["server_auth", "client_auth", "document_signing"]
 
@@ -19,7 +20,8 @@ RESERVED = frozenset({"root", "gateway", "person", "log"})
 class AuthorityProfile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How authorities are made. Lives in days."""
 
-    key: Literal["p-256"]
+    key: AuthorityKey
+    "Where `pki init --authority-key` does not say."
     root_days: int
     issuing_days: int
     crl_days: int

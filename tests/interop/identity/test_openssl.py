@@ -9,7 +9,10 @@ from typing import get_args
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.cli import main
+from gateway.identity.application import MOST_CHAIN_BYTES
 from gateway.identity.certificate import Refused
 from gateway.identity.contexts import client_context
 from gateway.model.identity import Identity, RoleState
@@ -52,6 +55,35 @@ def test_every_profile_passes_openssls_strict_verification(fresh_pki: Pki) -> No
     ]
     assert "certificate revoked" in verify(*partial, issued / "modbus-client.pem")
     assert "OK" in verify(*partial, issued / "gateway-server.pem")
+
+
+def test_an_rsa_authority_is_rsa_all_the_way_up(tmp_path: Path) -> None:
+    """For OPC UA stacks that take nothing else."""
+    assert (
+        main(
+            [
+                "pki",
+                "init",
+                "--dir",
+                str(tmp_path / "pki"),
+                "--trust-domain",
+                "demo.example",
+                "--authority-key",
+                "rsa-3072",
+            ]
+        )
+        == 0
+    )
+    made = Pki(tmp_path / "pki")
+    app = made.issue("opcua-application", "plant", "app")
+    chain = x509.load_pem_x509_certificates(app.cert.read_bytes())
+    assert [each.public_key().key_size for each in chain] == [2048, 3072, 3072]  # type: ignore[union-attr]
+    lists: list[str | Path] = []
+    for name in ("root", "plant"):
+        lists += ["-CRLfile", made.crl(name)]
+    above: list[str | Path] = ["-CAfile", made.root, "-untrusted", made.dir / "plant" / "ca.pem"]
+    assert verify("-x509_strict", "-crl_check_all", *lists, *above, app.cert).endswith("OK\n")
+    assert len(b"".join(each.public_bytes(Encoding.DER) for each in chain)) < MOST_CHAIN_BYTES
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -54,10 +54,17 @@ GATES = (
     Gate("policy-mixed-rehearsed", "decisions_per_core", Of.VALUE, least=150_000),
     Gate("audit-64", "durable_records", Of.RATIO, least=2),
     Gate("audit-tree", "cpu_per_record", Of.VALUE, most=5),
+    Gate("opcua-1", "cpu_per_request", Of.RATIO, most=1),
+    Gate("opcua-8", "cpu_per_request", Of.RATIO, most=1),
+    Gate("opcua-batch", "cpu_per_request", Of.RATIO, most=1),
+    Gate("opcua-items", "cpu_per_request", Of.RATIO, most=1),
+    Gate("opcua-1", "added_p50", Of.VALUE, most=1000),
+    Gate("opcua-batch", "values", Of.RATIO, least=0.8),
     Gate("idle-1000", "memory_per_connection", Of.VALUE, most=40_000 / 1024),
 )
 """Ratios are to the peer of the bench: HAProxy, in `plain` modbus-proxy, in `policy-growth` the same with
-1,000 grants, in `audit` SQLite. 40 KB are 39.06 KiB."""
+1,000 grants, in `audit` SQLite, in `opcua` the plant's own server (`values`: asking it directly). 40 KB are
+39.06 KiB."""
 
 
 def print_gates(rows: Sequence[Row], to: TextIO) -> None:

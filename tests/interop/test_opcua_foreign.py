@@ -211,7 +211,7 @@ async def test_notifications_are_the_same_at_the_same_time(ground: Ground, make:
 
 async def renewed(ground: Ground, make: Make, by: Make) -> Told:
     """Reads without a pause until the channel has been renewed so often."""
-    pace = {} if SOAK else {"renew_ms": 400}
+    pace = {} if SOAK else {"renew_ms": 1_200}
     times, within_s = (60, 900) if SOAK else (6, 30)
     async with ground.clients.client(by, ground.site.peer, f"renewing-{make}") as peer:
         url = ground.urls(make)[1]

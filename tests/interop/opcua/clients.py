@@ -418,7 +418,7 @@ class NodeOpcua:
 
 
 class Clients:
-    """Clients for several tests: those of node-opcua are started once for each name, as Node starts slowly."""
+    """Clients for several tests; those of node-opcua are started once for each name, Node starts slowly."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -29,14 +29,18 @@ MOST_ASSETS = 12
 Allows = Callable[[Question], bool]
 Grant = Mapping[str, Any]
 
+APPLICATION = {"kind": "workload", "auth": "opcua"}
 CALLERS: tuple[dict[str, str], ...] = (
     {"kind": "workload", "auth": "mtls"},
+    APPLICATION,
     {"kind": "gateway", "auth": "internal"},
     {"kind": "person", "auth": "mtls"},
     {"kind": "local", "auth": "control"},
     {"kind": "nobody", "auth": "none"},
 )
 "Kinds of callers, each as it proves itself; the first that is allowed is the base's."
+USERS = ("user:", "token:")
+"Subjects that are never by themselves: they stand on top of an application."
 
 
 class Base(Struct, frozen=True):
@@ -131,7 +135,9 @@ def _node(area: Mapping[str, Any], action: str) -> Mapping[str, Any]:
         bounded["sampling_ms"] = bounded["publishing_ms"] = area["min_interval_ms"]
     if "most_history_s" in area:
         bounded["history_start_ns"] = bounded["history_end_ns"] = NOON
-    return {"service": services.get(action, "CreateMonitoredItems"), "attribute": "Value", **first, **bounded}
+    channel = {"security": "Basic256Sha256", "mode": "SignAndEncrypt"}
+    made = {"service": services.get(action, "CreateMonitoredItems"), "attribute": "Value", **channel}
+    return {**made, **first, **bounded}
 
 
 def _question(grant: Grant, place: Place, words: Vocabulary) -> Question:
@@ -157,7 +163,7 @@ def _question(grant: Grant, place: Place, words: Vocabulary) -> Question:
         "subject": {
             "id": "",
             "kind": "workload",
-            "auth": "mtls",
+            "auth": "opcua" if protocol == "opcua" else "mtls",
             "zone": "plant",
             "roles": [],
             "role_state": "ok",
@@ -262,7 +268,7 @@ def _moments(grant: Grant, words: Vocabulary) -> Sequence[int]:
 
 
 def _callers(grant: Grant, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Whom the grant names: a subject, a subject with a role, somebody of a kind."""
+    """Whom the grant names: a subject, one with a role, somebody of a kind, a user on top of somebody."""
     bindings = data["role_bindings"]
     named = [(subject, bindings.get(subject, [])) for subject in grant.get("subjects", ())[:1]]
     for role in grant.get("roles", ())[:1]:
@@ -273,6 +279,17 @@ def _callers(grant: Grant, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"id": subject, "roles": list(roles), **caller}
         if caller["kind"] in kinds:
             yield {"id": stranger(caller["kind"], grant.get("listeners", ("grid",))[0]), **caller}
+    if "opcua" in grant["protocols"]:
+        for user, _ in named:
+            for subject in sorted(_applications(data)):
+                roles = list(bindings.get(subject, ()))
+                yield {"id": subject, "roles": roles, **APPLICATION, "on_behalf_of": user}
+
+
+def _applications(data: Mapping[str, Any]) -> set[str]:
+    """Whoever a user could stand on top of."""
+    named = {subject for grant in data["grants"] for subject in grant.get("subjects", ())}
+    return {subject for subject in {*named, *data["role_bindings"]} if not subject.startswith(USERS)}
 
 
 def stranger(kind: str, listener: str) -> str:

@@ -49,14 +49,15 @@ def _who(base: Base, words: Vocabulary) -> Iterator[Change]:
     yield "claims every role", {"subject": {"roles": words.roles}}
     for state in ("ok", "absent", "malformed"):
         yield f"role_state {state}", {"subject": {"role_state": state}}
-    yield "on behalf of another", {"subject": {"on_behalf_of": "spiffe://stranger.example/two"}}
+    for user in (*words.subjects, "spiffe://stranger.example/two", None):
+        yield f"on behalf of {user or 'nobody'}", {"subject": {"on_behalf_of": user}}
     listener = base.question["conn"]["listener"]
     for caller in CALLERS:
         yield f"{caller['kind']} by {caller['auth']}", {"subject": dict(caller)}
         name = stranger(caller["kind"], listener)
         yield f"unknown {caller['kind']}", {"subject": {"id": name, **caller}}
     for text in sorted(words.texts):
-        if "://" in text or text.startswith(("urn:", "x509:", "local:")):
+        if "://" in text or text.startswith(("urn:", "x509:", "local:", "user:", "token:")):
             yield f"subject {text}", {"subject": {"id": text}}
     yield "subject of no form", {"subject": {"id": f"x{subject['id']}"}}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.author.words import Grant, area, listed, window
+from gateway.author.words import Grant, area, listed, nodes, window
 from gateway.policy.bundle import Bundle
 
 CONDITIONS = (("modes", "in mode"), ("listeners", "by listener"), ("operations", "only"))
@@ -52,7 +52,8 @@ def _who(grant: Grant, data: dict[str, Any]) -> Iterator[str]:
 
 
 def _what(grant: Grant) -> str:
-    parts = [area(entry) for entry in grant.get("modbus", ())] + grant.get("topics", [])
+    parts = [area(entry) for entry in grant.get("modbus", ())]
+    parts += [nodes(entry) for entry in grant.get("opcua", ())] + grant.get("topics", [])
     if "tags" in grant:
         parts.append(f"tags {listed(grant['tags'])}")
     return "; ".join(parts) or listed(grant["protocols"])

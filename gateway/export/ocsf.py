@@ -39,6 +39,8 @@ UNDECIDED = "pending"
 
 ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, msgspec.MsgspecError)
 "What a record of a form that nobody thought of raises. One such must not stop the export of all others."
+AUTH_PROTOCOLS = {"mtls": "Mutual TLS", "opcua": "OPC UA SecureChannel"}
+"How a subject proved itself, in words for people; who is refused before that came by TLS."
 STATEMENTS = ("statement_", "signature_", "certificate_", "document")
 "Members of a note that hold what people signed."
 
@@ -198,14 +200,13 @@ def _api_activity(record: Told) -> Told:
 
 def _authentication(record: Told) -> Told:
     who = part(record, "who")
+    refused = part(record, "note").get("result") == "refused"
     return filled(
         user=objects.user(who),
         src_endpoint=objects.source(record),
         dst_endpoint=objects.gate(record),
         certificate=objects.certificate(who),
-        auth_protocol="Mutual TLS"
-        if who.get("auth") == "mtls" or part(record, "note").get("result") == "refused"
-        else "None",
+        auth_protocol=AUTH_PROTOCOLS.get(str(who.get("auth")), "Mutual TLS" if refused else "None"),
         session=filled(uid=record.get("connection")),
     ) | {"auth_protocol_id": 99, "is_remote": True, "logon_type": "Network", "logon_type_id": 3}
 

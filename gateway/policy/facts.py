@@ -18,6 +18,10 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 "As `datetime.weekday` counts them."
 
 
+CERTIFIED = frozenset({Authentication.MTLS, Authentication.OPCUA})
+"By a certificate that came in, which a list could revoke."
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """What is true now for every question. The defaults are those that allow least."""
 
@@ -38,7 +42,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     def crl_of(self, identity: Identity) -> str:
         """State of the lists that could revoke this identity; `fresh` where no certificate came in."""
-        if identity.auth is not Authentication.MTLS:
+        if identity.auth not in CERTIFIED:
             return "fresh"
         return dict(self.crls).get(identity.zone, self.crl)
 

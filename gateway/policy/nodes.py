@@ -37,6 +37,8 @@ SERVICES: dict[str, frozenset[str]] = {
             "SetPublishingMode",
             "DeleteSubscriptions",
             "TransferSubscriptions",
+            "Publish",
+            "Republish",
         }
     ),
 }
@@ -51,9 +53,12 @@ NODELESS = frozenset(
         "SetMonitoringMode",
         "SetTriggering",
         "DeleteMonitoredItems",
+        "Publish",
+        "Republish",
     }
 )
-"Services about a subscription and its items, not about a node."
+"""Services about a subscription and its items, not about a node. Publish and Republish go with
+CreateSubscription."""
 WRITABLE = ("Value", "DisplayName", "Description")
 "Attributes that are ever written (guardrail.opcua_attribute)."
 OWN_METHODS = ("i=3875", "i=12912", "i=9029", "i=9111", "i=9113", "i=11492", "i=12873")

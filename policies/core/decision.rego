@@ -31,7 +31,7 @@ decision := {
 }
 
 # The grants that are used, fetched once for all that is said of them.
-given := [data.grants[place] | some place in data.dmz.grants.used]
+given := [data.grants[place] | some place in data.dmz.grants.given]
 
 default allow := false
 
@@ -113,13 +113,13 @@ obligations contains obligation if {
 }
 
 obligations contains {"type": "audit"} if {
-	data.dmz.grants.special
+	data.dmz.grants.heavy
 	some grant in given
 	grant.break_glass
 }
 
 obligations contains object.union({"type": "approval"}, approval) if {
-	data.dmz.grants.special
+	data.dmz.grants.heavy
 	some grant in given
 	approval := grant.approval
 	not data.dmz.lib.agreed(approval.by)

@@ -11,7 +11,16 @@ import future.keywords.not
 
 # METADATA
 # title: Ids of the grants that allow the operation
-matched contains data.grants[place].id if some place in used
+matched contains data.grants[place].id if some place in given
+
+# METADATA
+# title: Places in data.grants of all that count
+# description: Where a user stands on top of the subject, both must be granted, and what both owe adds up.
+given := used if {
+	input.subject.on_behalf_of == null
+} else := used if {
+	count(used) == 0
+} else := used | user_used
 
 # METADATA
 # title: Places in data.grants of the grants that allow the operation
@@ -66,6 +75,55 @@ waiting contains place if {
 	grant.approval
 	target_fits(grant)
 	conditions_fit(grant)
+}
+
+# METADATA
+# title: Somebody may have to be asked, or told, before what is given is
+heavy if {
+	special
+} else if {
+	not input.subject.on_behalf_of == null
+}
+
+# METADATA
+# title: Places in data.grants that allow the operation to the user on top of the subject
+# description: |
+#   The same grants, held against the user: by its name (`user:anna`, `token:ISSUER#SUBJECT`) or a role that
+#   `role_bindings` gives it. What is kept for a broken glass is not given to a user: only who asks breaks it.
+user_used := user_plain if {
+	count(user_plain) > 0
+} else := user_approved if {
+	count(user_approved) > 0
+} else := user_wanted
+
+user_plain contains place if {
+	some place in user_wanted
+	not data.grants[place].approval
+}
+
+user_approved contains place if {
+	some place in user_wanted
+	data.dmz.lib.agreed(data.grants[place].approval.by)
+}
+
+user_wanted contains place if {
+	is_string(input.subject.on_behalf_of)
+	some place in places
+	grant := data.grants[place]
+	user_fits(grant)
+	input.op.action in grant.actions
+	input.op.protocol in grant.protocols
+	input.target.asset in object.get(grant, "assets", [null])
+	target_fits(grant)
+	conditions_fit(grant)
+	not grant.break_glass
+}
+
+user_fits(grant) if {
+	input.subject.on_behalf_of in grant.subjects
+} else if {
+	some role in grant.roles
+	role in data.role_bindings[input.subject.on_behalf_of]
 }
 
 # METADATA
@@ -205,7 +263,13 @@ service_fits(area) if {
 	not area.services
 } else if {
 	input.opcua.service in area.services
+} else if {
+	delivers
+	"CreateSubscription" in area.services
 }
+
+# Who may have a subscription may have what it brings.
+delivers if input.opcua.service in {"Publish", "Republish"}
 
 # Without nodes and paths an entry gives the services that name no node.
 part_of(area) if {
@@ -229,7 +293,7 @@ part_of(area) if {
 	not area.nodes
 	not area.paths
 	not area.methods
-	input.opcua.service in area.services
+	is_array(area.services)
 }
 
 # A path leads to a node only as long as nobody changes the address space, so nothing is changed by it.
@@ -290,10 +354,18 @@ interval_fits(area) if {
 } else if {
 	input.op.action != "subscribe"
 } else if {
+	unpaced
+} else if {
 	input.opcua.sampling_ms >= area.min_interval_ms
 } else if {
 	not input.opcua.sampling_ms >= 0
 	input.opcua.publishing_ms >= area.min_interval_ms
+}
+
+# Services that ask for nothing more often than it was asked for already.
+unpaced if input.opcua.service in {
+	"SetPublishingMode", "DeleteSubscriptions", "TransferSubscriptions", "Publish", "Republish",
+	"SetMonitoringMode", "SetTriggering", "DeleteMonitoredItems",
 }
 
 # Both ends must be given: an open end is the whole history. Null is below every number.

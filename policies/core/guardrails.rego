@@ -166,9 +166,8 @@ deny contains {
 }
 
 identified(auth) if {
-	auth == "mtls"
+	certified(auth)
 	input.subject.kind in {"workload", "person", "gateway"}
-	input.op.protocol != "control"
 	some form in ["spiffe://", "urn:", "x509:"]
 	startswith(input.subject.id, form)
 } else if {
@@ -186,6 +185,15 @@ identified(auth) if {
 	input.op.protocol == "modbus"
 	is_string(input.conn.listener)
 	input.subject.id == concat("", ["anonymous:", input.conn.listener])
+}
+
+# By a TLS handshake, or by the secure channel of OPC UA: each door has its own way.
+certified(auth) if {
+	auth == "mtls"
+	not input.op.protocol in {"control", "opcua"}
+} else if {
+	auth == "opcua"
+	input.op.protocol == "opcua"
 }
 
 # METADATA
@@ -212,16 +220,22 @@ granted_to_nobody if {
 }
 
 # METADATA
-# title: Nobody asks in another's name yet
+# title: Who asks for a user needs grants for both
+# description: |
+#   A user or token on top of an application (`on_behalf_of`) takes nothing away from what the application must be
+#   granted itself, and gets nothing by it.
 # custom:
 #   code: guardrail.on_behalf_of
 #   iec62443: SR 2.1
 deny contains {
 	"code": "guardrail.on_behalf_of",
-	"msg": "delegation is not supported: the user on top would have to be granted as well",
+	"msg": "no grant gives this to the user on top, by name or by a role that role_bindings give it",
 } if {
 	not input.subject.on_behalf_of == null
+	not user_granted
 }
+
+user_granted if count(data.dmz.grants.user_used) > 0
 
 # METADATA
 # title: Nothing changes while the plant is frozen

@@ -54,7 +54,7 @@ services := {
 	"subscribe": {
 		"CreateMonitoredItems", "ModifyMonitoredItems", "SetMonitoringMode", "SetTriggering",
 		"DeleteMonitoredItems", "CreateSubscription", "ModifySubscription", "SetPublishingMode",
-		"DeleteSubscriptions", "TransferSubscriptions",
+		"DeleteSubscriptions", "TransferSubscriptions", "Publish", "Republish",
 	},
 }
 

@@ -6,7 +6,7 @@ import future.keywords.not
 
 question := {
 	"op": {"protocol": "opcua", "action": "read", "kind": "opcua.read"},
-	"subject": {"id": "urn:demo:hmi-1", "kind": "workload", "auth": "mtls", "on_behalf_of": null},
+	"subject": {"id": "urn:demo:hmi-1", "kind": "workload", "auth": "opcua", "on_behalf_of": null},
 	"conn": {"zone": "plant", "listener": "opcua-north"},
 	"target": {"asset": "plc-1", "kind": "plc"},
 	"modbus": null,
@@ -151,6 +151,105 @@ test_subscriptions_name_no_node if {
 	lacks(create, {"services": ["ModifySubscription"]})
 	lacks(create, {"nodes": [node]})
 	lacks(monitor({}), {"services": ["CreateMonitoredItems"]})
+}
+
+delivery(service) := asked("subscribe", {"service": service, "node": null, "attribute": null})
+
+test_what_a_subscription_brings_goes_with_it if {
+	every service in {"Publish", "Republish"} {
+		gives(delivery(service), {"services": ["CreateSubscription"]})
+		gives(delivery(service), {"services": ["CreateSubscription"], "min_interval_ms": 501})
+		gives(delivery(service), {"services": [service]})
+		lacks(delivery(service), {"services": ["ModifySubscription"]})
+		lacks(delivery(service), {"nodes": [node]})
+	}
+	lacks(delivery("CreateSubscription"), {"services": ["Publish", "Republish"]})
+}
+
+test_what_has_no_interval_is_not_held_to_one if {
+	every service in {"SetPublishingMode", "DeleteSubscriptions", "TransferSubscriptions"} {
+		gives(delivery(service), {"services": [service], "min_interval_ms": 500})
+	}
+	lacks(delivery("ModifySubscription"), {"services": ["ModifySubscription"], "min_interval_ms": 500})
+}
+
+anna := "user:anna"
+
+# What the application has, and what the user on top of it has.
+two(more) := array.concat([grant({"nodes": [node]})], hers(more))
+
+hers(more) := [object.union(object.union(grant({"nodes": [node]}), {"id": "u", "subjects": [anna]}), more)]
+
+for_anna := object.union(question, {"subject": object.union(question.subject, {"on_behalf_of": anna})})
+
+answered(document, grants) := answer if {
+	answer := data.dmz.decision with input as document
+		with data.grants as grants
+		with data.assets as {"plc-1": {"kind": "plc", "zone": "plant"}}
+		with data.conduits as [{"from": "plant", "to": "plant", "protocols": ["opcua"]}]
+		with data.role_bindings as {anna: ["shift"], "urn:demo:hmi-1": ["panel"], "spiffe://demo/person/lea": ["lead"]}
+}
+
+codes(document, grants) := {reason.code | some reason in answered(document, grants).reasons}
+
+test_the_application_and_its_user_are_both_granted if {
+	answered(question, two({})).grants == {"g"}
+	both := answered(for_anna, two({}))
+	both.allow
+	both.grants == {"g", "u"}
+	codes(for_anna, two({"subjects": ["user:ben"]})) == {"guardrail.on_behalf_of"}
+	codes(for_anna, hers({})) == {"grant.none"}
+	codes(for_anna, []) == {"guardrail.on_behalf_of", "grant.none"}
+	one := object.union(grant({"nodes": [node]}), {"subjects": ["urn:demo:hmi-1", anna]})
+	codes(for_anna, [one]) == {"grant.matched"}
+}
+
+test_the_user_has_the_roles_that_are_bound_to_it if {
+	codes(for_anna, two({"subjects": [], "roles": ["shift"]})) == {"grant.matched"}
+	codes(for_anna, two({"subjects": [], "roles": ["panel"]})) == {"guardrail.on_behalf_of"}
+	codes(for_anna, two({"subjects": [], "subject_kinds": ["workload", "person"]})) == {"guardrail.on_behalf_of"}
+}
+
+test_the_user_is_held_to_every_condition if {
+	every lacking in [
+		{"actions": ["browse"]},
+		{"protocols": ["https"]},
+		{"assets": ["plc-2"]},
+		{"opcua": [{"nodes": ["nsu=urn:demo:plc;s=Tank.SP"]}]},
+		{"windows": ["night"]},
+		{"modes": ["maintenance"]},
+		{"listeners": ["other"]},
+		{"tags": ["plc-1.level"]},
+		{"break_glass": true},
+	] {
+		codes(for_anna, two(lacking)) == {"guardrail.on_behalf_of"}
+	}
+}
+
+test_what_both_owe_adds_up if {
+	answered(for_anna, two({"obligations": [{"type": "audit"}]})).obligations == {{"type": "audit"}}
+	asked_for := two({"approval": {"by": "lead"}})
+	answered(for_anna, asked_for).obligations == {{"type": "approval", "by": "lead"}}
+	by := {"id": "01", "by": ["spiffe://demo/person/lea"]}
+	agreed := object.union(for_anna, {"state": object.union(question.state, {"approval": by})})
+	answered(agreed, asked_for).obligations == set()
+}
+
+test_no_word_about_the_user_is_no_user if {
+	missing := object.union(
+		object.remove(question, {"subject"}),
+		{"subject": object.remove(question.subject, {"on_behalf_of"})},
+	)
+	codes(missing, two({})) == {"guardrail.on_behalf_of"}
+}
+
+test_by_a_secure_channel_over_opcua_and_nowhere_else if {
+	tls := object.union(question, {"subject": object.union(question.subject, {"auth": "mtls"})})
+	codes(tls, two({})) == {"guardrail.identity"}
+	elsewhere := object.union(question, {"op": object.union(question.op, {"protocol": "https"})})
+	"guardrail.identity" in codes(elsewhere, [])
+	local := object.union(question, {"subject": object.union(question.subject, {"id": "local:root"})})
+	"guardrail.identity" in codes(local, [])
 }
 
 span(start, end) := asked(

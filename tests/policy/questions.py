@@ -35,6 +35,7 @@ GATEWAY = "spiffe://demo.example/gateway/gw-1"
 HISTORIAN = "spiffe://demo.example/it/historian-1"
 NOBODY = "anonymous:legacy"
 PANEL = "urn:demo:panel-1"
+ANNA = "user:anna"
 LEA = "spiffe://demo.example/person/lea"
 SAM = "spiffe://demo.example/person/sam"
 LEVEL = "nsu=urn:demo:plc;s=Tank.Level"
@@ -120,6 +121,24 @@ CONDITIONED: list[dict[str, Any]] = [
         ],
     },
     {
+        # What a user on top of the panel has, by a role and by name: less than the panel itself.
+        "id": "tank-users-by-opcua",
+        "roles": ["tank-user"],
+        "actions": ["read", "browse", "subscribe"],
+        "protocols": ["opcua"],
+        "assets": ["plc-1"],
+        "opcua": [{"nodes": ["nsu=urn:demo:plc;s=Tank.*"]}, {"services": ["CreateSubscription"]}],
+    },
+    {
+        "id": "anna-writes-by-opcua",
+        "subjects": [ANNA],
+        "actions": ["write"],
+        "protocols": ["opcua"],
+        "assets": ["plc-1"],
+        "opcua": [{"nodes": [LEVEL]}],
+        "approval": {"by": "shift-lead", "within_s": 60},
+    },
+    {
         "id": "panel-publishes",
         "subjects": [PANEL],
         "actions": ["read"],
@@ -171,6 +190,7 @@ def conditioned() -> Bundle:
             *bundle.data["conduits"],
             {"from": "plant", "to": "plant", "protocols": ["opcua", "https"]},
         ],
+        "role_bindings": {**bundle.data["role_bindings"], ANNA: ["tank-user"]},
         "grants": [*bundle.data["grants"], *CONDITIONED],
         "bounds": {**bounds, "writable": {"plc-1": plc}},
     }
@@ -200,6 +220,18 @@ def caller(
     )
     return Caller(
         identity=identity, source="10.0.0.7", listener=listener, zone=zone, tls="1.3", connection="01"
+    )
+
+
+def panel(zone: str = "plant", on_behalf_of: str | None = None) -> Caller:
+    """An application on a secure channel of OPC UA, perhaps with a user on top."""
+    return caller(
+        PANEL,
+        auth=Authentication.OPCUA,
+        state=RoleState.ABSENT,
+        zone=zone,
+        listener="opcua-north",
+        on_behalf_of=on_behalf_of,
     )
 
 
@@ -304,6 +336,10 @@ def nodes() -> list[Operation]:
             node(service="CreateSubscription", node=None, attribute=None, publishing_ms=500),
             action=Action.SUBSCRIBE,
         ),
+        *(
+            replace(node(service=service, node=None, attribute=None), action=Action.SUBSCRIBE)
+            for service in ("Publish", "Republish", "DeleteSubscriptions")
+        ),
         replace(node(service="Write", type="Double", value=7), action=Action.WRITE),
         replace(
             node(service="Call", attribute=None, method=f"{LEVEL}.Reset", arguments=(5,)), action=Action.CALL
@@ -359,6 +395,10 @@ def callers() -> list[Caller]:
         caller(NOBODY, kind=Kind.NOBODY, auth=none, state=absent, listener="modbus-north"),
         caller(NOBODY, kind=Kind.WORKLOAD, auth=none, state=absent, listener="legacy"),
         caller(HMI, "operator", kind=Kind.NOBODY, listener="legacy"),
+        panel(),
+        panel(on_behalf_of=ANNA),
+        panel(on_behalf_of="user:nobody"),
+        panel(zone="it"),
         caller(PANEL, listener="opcua-north", state=RoleState.ABSENT),
         caller(PANEL, listener="opcua-north", state=RoleState.ABSENT, auth=Authentication.INTERNAL),
         caller(LEA, kind=Kind.PERSON, listener="admin", state=RoleState.ABSENT),

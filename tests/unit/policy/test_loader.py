@@ -279,7 +279,8 @@ def test_the_projection_is_what_rules_read() -> None:
     assert ("modbus", "start") in policy.paths
     assert ("op", "id") not in policy.paths
     assert not any(path[:2] == ("subject", "cert") for path in policy.paths)
-    assert policy.readers["subject", "on_behalf_of"].startswith("core/guardrails.rego:")
+    assert policy.readers["subject", "role_state"].startswith("core/guardrails.rego:")
+    assert policy.readers["subject", "on_behalf_of"].startswith("core/grants.rego:")
 
 
 READS: list[tuple[str, tuple[str, ...]]] = [

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.app import opcua
 from gateway.config.settings import AdminSection, HttpsSection, Listener, ReviewSection, Security
 from gateway.model.identity import Caller
 from gateway.relay.listener import TlsListener
 from gateway.relay.modbus import ModbusDoor
+from gateway.relay.opcua.listener import OpcuaListener
 from gateway.relay.plain import PlainListener
 from gateway.relay.suspicion import Suspicion
 from gateway.review.api import MOST_CONNECTIONS
@@ -21,18 +23,23 @@ Client = Callable[[Caller], asyncio.Protocol]
 "The protocol of one admitted connection."
 
 
-def listeners(parts: "Parts") -> list[TlsListener | PlainListener]:
-    """All of them: Modbus as configured, then the APIs over HTTPS."""
-    modbus = [_modbus(parts, section) for section in parts.settings.listeners]
+AnyListener = TlsListener | PlainListener | OpcuaListener
+
+
+def listeners(parts: "Parts") -> list[AnyListener]:
+    """All of them: Modbus and OPC UA as configured, then the APIs over HTTPS."""
     return [
-        *modbus,
+        *(_modbus(parts, section) for section in parts.settings.listeners),
+        *opcua.listeners(parts),
         *(_tls(parts, section, client) for section, client in _apis(parts)),
     ]
 
 
 def admitted(parts: "Parts", caller: Caller) -> bool:
-    """Whether somebody who came in by TLS would be let in now: for acts that take long after their permit."""
-    return any(isinstance(each, TlsListener) and each.admits(caller) for each in parts.listeners)
+    """Whether somebody who proved who they are would be let in now: for acts long after their permit."""
+    return any(
+        isinstance(each, TlsListener | OpcuaListener) and each.admits(caller) for each in parts.listeners
+    )
 
 
 def _apis(parts: "Parts") -> Iterator[tuple[Listener, Client]]:

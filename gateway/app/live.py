@@ -18,6 +18,7 @@ from gateway.model.moment import Now
 from gateway.model.record import RecordKind
 from gateway.publish.poll_plan import asset_cost
 from gateway.wire.modbus.meaning import Place
+from gateway.wire.opcua.meaning import NodePlace
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ class Live:
         self.parts.values.replace(fresh.tags, self.parts.settings.assets, now)
         for route in self.parts.routes.values():
             route.place = Place(route.asset, [tag for tag in fresh.tags if tag.asset == route.asset.name])
+        for name, server in self.parts.opcua.items():
+            server.links.place = NodePlace(server.asset, [tag for tag in fresh.tags if tag.asset == name])
         self.parts.plan_polls()
         self.parts.journal.rotate_windows(now)
         self.parts.journal.event(

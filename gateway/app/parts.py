@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from gateway.admin import activation_routes
+from gateway.app import opcua
 from gateway.app.activation import Activation
 from gateway.app.deciding import Deciding
 from gateway.app.exporting import exporter
@@ -23,7 +24,7 @@ from gateway.config.settings import Settings
 from gateway.guard.passage import Door
 from gateway.identity.contexts import client_context
 from gateway.identity.trust import ZoneTrust
-from gateway.model.asset import Asset
+from gateway.model.asset import Asset, Speaks
 from gateway.model.moment import Now
 from gateway.model.record import RecordKind
 from gateway.model.ulid import Ulids
@@ -117,7 +118,11 @@ class Parts:
             clock=self.now,
             alarm=self.alarm,
         )
-        self.routes = {asset.name: self._route(asset) for asset in settings.assets}
+        self.routes = {
+            asset.name: self._route(asset) for asset in settings.assets if asset.protocol is Speaks.MODBUS
+        }
+        self.applications = opcua.applications(self)
+        self.opcua = opcua.routes(self)
         self.collector = Collector(
             values=self.values,
             door=self.door,

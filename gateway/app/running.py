@@ -205,7 +205,12 @@ def _own_files(settings: Settings) -> list[Path]:
     """Certificates and keys that the gateway shows."""
     north = settings.north
     others = (north.https, north.mqtt, settings.admin, settings.review, settings.policy.opa)
-    shown = [settings.gateway, *settings.listeners, *(each for each in others if each)]
+    shown = [
+        settings.gateway,
+        *settings.listeners,
+        *settings.opcua,
+        *(each for each in others if each),
+    ]
     files = [file for each in shown for file in (each.certificate, each.key) if file is not None]
     return [*files, north.mqtt.anchors] if north.mqtt is not None else files
 

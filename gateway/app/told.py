@@ -38,6 +38,10 @@ def status(parts: Parts) -> dict[str, Any]:
                 **route.link.counts,
             }
             for name, route in parts.routes.items()
+        ]
+        + [
+            {"name": name, "protocol": "opcua", **server.links.status()}
+            for name, server in parts.opcua.items()
         ],
         "tags": parts.values.qualities(),
         "collector": parts.collector.status(),
@@ -59,6 +63,10 @@ def gauges(parts: Parts) -> dict[str, float]:
         gauges[f'link_up{{asset="{name}"}}'] = route.link.up
         gauges[f'link_queued{{asset="{name}"}}'] = route.link.queued
         gauges[f'link_in_flight{{asset="{name}"}}'] = route.link.in_flight
+    for name, server in parts.opcua.items():
+        gauges[f'link_up{{asset="{name}"}}'] = server.links.up
+        gauges[f'link_in_flight{{asset="{name}"}}'] = server.links.in_flight
+        gauges[f'opcua_upstream_sessions{{asset="{name}"}}'] = len(server.links.open_now)
     for quality, number in parts.values.qualities().items():
         gauges[f'tags{{quality="{quality}"}}'] = number
     for name, value in parts.journal.status().items():
@@ -87,6 +95,7 @@ def dated(parts: Parts) -> list[tuple[str, int]]:
         files.add(mqtt.certificate)
     files |= {each.syslog.certificate for each in parts.settings.audit.export if each.syslog is not None}
     found = [entry for trust in parts.trust.values() for entry in trust.expiries()]
+    found += [entry for trusted in parts.applications.values() for entry in trusted.expiries()]
     active = parts.decider.bundle
     if active is not None and active.release is not None and active.release.expires_ns is not None:
         found.append(("policy", active.release.expires_ns))

@@ -2,13 +2,30 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from gateway.model.moment import Now
 from gateway.relay.link.connect import Lines
-from gateway.relay.link.link import PlantLink
 
 SWEEP_S = 0.02
 "How often time-outs are looked for: one timer for all links, none per request."
+
+
+class Link(Protocol):
+    """What all links have in common, whatever protocol they speak."""
+
+    @property
+    def queued(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def finished(self) -> bool: ...
+    def sweep(self, now: Now) -> None: ...
+    def close(self) -> None: ...
+    def cut(self) -> None: ...
+
+
+AnyLink = TypeVar("AnyLink", bound=Link)
 
 
 class Links:
@@ -17,15 +34,15 @@ class Links:
     def __init__(self) -> None:
         self.lines = Lines()
         "Serial lines, and what stands for them; links that are to share one are made with these."
-        self._links: set[PlantLink] = set()
+        self._links: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, link: PlantLink) -> PlantLink:
+    def add(self, link: AnyLink) -> AnyLink:
         """Watch a link's time-outs until `remove`."""
         self._links.add(link)
         return link
 
-    def remove(self, link: PlantLink) -> None:
+    def remove(self, link: Link) -> None:
         """Close a link; it is forgotten once nothing is in flight on it."""
         link.close()
         if link.finished:
@@ -54,7 +71,7 @@ class Links:
         """Close every link."""
         if self._timer is not None:
             self._timer.cancel()
-        for link in self._links:
+        for link in list(self._links):
             link.cut()
         self._links.clear()
         self.lines.close()

@@ -1,0 +1,80 @@
+"""Browse results without what the caller may not know, where an asset says `hide`.
+
+Each reference is decided as a browse of its target. What is left out is counted and not recorded one by one:
+nobody asked for it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateway.guard.passage import decide
+from gateway.guard.stages import waive
+from gateway.model.decision import Denied
+from gateway.model.moment import Now
+from gateway.model.operation import Operation
+from gateway.relay.opcua.session import Session
+from gateway.wire.opcua import asking, browsing
+from gateway.wire.opcua.answer import ServiceAnswer
+from gateway.wire.opcua.meaning import Context
+from gateway.wire.opcua.request import Request, read_request
+from gateway.wire.opcua.status import Status
+
+if TYPE_CHECKING:
+    from gateway.relay.opcua.exchange import Exchange
+    from gateway.relay.opcua.listener import OpcuaListener
+
+AT_ONCE = 1_000
+"Targets that get their meaning at once."
+
+
+class Hiding:
+    """Hides for one listener."""
+
+    def __init__(self, listener: "OpcuaListener") -> None:
+        self._listener = listener
+
+    def answer(self, exchange: "Exchange", answer: ServiceAnswer, at: Now) -> None:
+        """Answer a browse; it may have to wait for policy."""
+        self._listener.tasks.start(self._answer(exchange, answer, at), "passage")
+
+    async def _answer(self, exchange: "Exchange", answer: ServiceAnswer, at: Now) -> None:
+        session, client = exchange.session, exchange.client
+        context = session.context
+        if context is None:
+            handle = exchange.frame.request.header.handle
+            client.fault(exchange.request_id, handle, Status.SESSION_ID_INVALID, at)
+            return
+        hidden = {}
+        for place in range(len(answer.outbound.kept)):
+            found = browsing.browsed(answer, place, context.begins).references
+            known = await self._known(session, context, [each.id for each in found if each.id], at)
+            hidden[place] = [each for each in found if each.id not in known]
+        count = sum(map(len, hidden.values()))
+        if count:
+            self._listener.count("opcua_references_hidden", count)
+        client.answer(exchange.request_id, browsing.without(answer, hidden), self._listener.clock())
+
+    async def _known(
+        self, session: Session, context: Context, nodes: Sequence[bytes], now: Now
+    ) -> set[bytes]:
+        """Which of these nodes the caller may know of. Nodes of other servers are not among them."""
+        known = set()
+        for start in range(0, len(nodes), AT_ONCE):
+            some = nodes[start : start + AT_ONCE]
+            request = read_request(asking.browse(some, 0, 0))
+            if not isinstance(request, Request):
+                continue
+            operations = session.route.place.operations(request, context, self._listener.last, now)
+            for node, operation in zip(some, operations, strict=True):
+                if await self._may_know(session, operation, now):
+                    known.add(node)
+        return known
+
+    async def _may_know(self, session: Session, operation: Operation, now: Now) -> bool:
+        door = self._listener.door
+        decision = decide(operation, session.caller, door, now)
+        if decision is None:
+            decision = await door.engine.ask(session.caller, operation, now)
+        if isinstance(decision, Denied):
+            return not isinstance(waive(decision, operation, session.caller, door.stages), Denied)
+        return True

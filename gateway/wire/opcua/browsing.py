@@ -76,7 +76,7 @@ def _reference(result: bytes, start: int, end: int, begins: Prefixes) -> Referen
 
 
 def without(answer: ServiceAnswer, hidden: Mapping[int, Iterable[Reference]]) -> bytes:
-    """The answer for the client without these references, by the result's place among those that were sent."""
+    """The answer for the client without these references, by the place of their result among those sent."""
     results = []
     for at in range(len(answer.outbound.kept)):
         result = answer.result(at)

@@ -1,4 +1,4 @@
-"""What a server reports by itself, read from Publish answers that were scanned (OPC 10000-4 §5.14.5, §7.25)."""
+"""What a server reports by itself, read from Publish answers that were scanned (OPC 10000-4 §5.14.5)."""
 
 from msgspec import Struct
 

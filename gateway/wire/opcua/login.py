@@ -91,7 +91,7 @@ def create(
             url=url,
             name=name,
             nonce=nonce,
-            certificate=channel.credentials.sent,
+            certificate=channel.credentials.leaf,
             timeout_ms=timeout_ms,
             most_response=most_response,
         )

@@ -23,8 +23,8 @@ from gateway.model.record import RecordKind
 from gateway.relay.flush import Flush
 from gateway.relay.link.opcua_outcome import result
 from gateway.wire.opcua.answer import ServiceAnswer, read_answer
-from gateway.wire.opcua.events import Aborted, Acknowledged, Closed, Lost, Message, Opened
 from gateway.wire.opcua.client_channel import ClientChannel
+from gateway.wire.opcua.events import Aborted, Acknowledged, Closed, Lost, Message, Opened
 from gateway.wire.opcua.request import Outbound
 
 log = logging.getLogger(__name__)

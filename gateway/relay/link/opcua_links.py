@@ -25,9 +25,9 @@ from gateway.relay.link.opcua_opening import LinkRefused, Myself, establish, url
 from gateway.wire.opcua import asking, login, messages
 from gateway.wire.opcua.answer import ServiceAnswer
 from gateway.wire.opcua.binary import BROKEN
+from gateway.wire.opcua.client_channel import ClientChannel
 from gateway.wire.opcua.codes import BAD
 from gateway.wire.opcua.events import ChannelLimits
-from gateway.wire.opcua.client_channel import ClientChannel
 from gateway.wire.opcua.framing import Buffers
 from gateway.wire.opcua.login import Account
 from gateway.wire.opcua.meaning import Context, LastValues, NodePlace
@@ -136,6 +136,7 @@ class OpcuaLinks:
             link = await self._establish(account, closed, timeout_ms or self.server.session_ms)
         except LinkRefused as refused:
             self.counts["failed"] += 1
+            log.warning("no session: %s", refused.why)
             if refused.status == Status.SERVER_NOT_CONNECTED:
                 self._down_until_ns = self._clock().mono_ns + int(RECONNECT_S * SECOND)
             raise
@@ -197,6 +198,8 @@ class OpcuaLinks:
             raise LinkRefused(Status.INTERNAL_ERROR, str(error)) from error
 
         def lost(link: OpcuaLink, why: str) -> None:
+            if link not in self.open_now:
+                return  # it never was
             self.open_now.discard(link)
             self.counts["lost"] += 1
             log.warning("asset %s: a session is lost: %s", self.asset.name, why)

@@ -45,5 +45,5 @@ class Bucket:
         """What time gave since the last look."""
         if self._since_ns:
             grown = self.tokens + (mono_ns - self._since_ns) / SECOND * self._per_s
-            self.tokens = grown if grown < self._burst else self._burst
+            self.tokens = min(self._burst, grown)
         self._since_ns = mono_ns

@@ -31,10 +31,8 @@ def test_a_channel_opens_and_carries_messages(policy: OpcuaPolicy, mode: OpcuaMo
 
 
 @each_policy
-@pytest.mark.parametrize("bits", [(3072, 2048), (2048, 3072), (4096, 4096)])
+@pytest.mark.parametrize("bits", [(3072, 2048), (2048, 4096), (4096, 3072)])
 def test_keys_of_every_size_open_a_channel(policy: OpcuaPolicy, bits: tuple[int, int]) -> None:
-    pair = Pair(
-        policy, client=credentials("wide-client", bits[0]), server=credentials("wide-server", bits[1])
-    )
+    pair = Pair(policy, client=credentials("wide", bits[0]), server=credentials("wide", bits[1]))
     pair.connect()
     assert pair.talks()

@@ -319,7 +319,7 @@ def _write_item(asking: _Asking, at: int) -> Operation:
     index_range, at = read_string(tail, at + 4)
     written, _ = read_data_value(tail, at, asking.begins)
     typed, why = written.value, None
-    if typed is None:
+    if typed is None or typed.type == "Null":
         why = Unreadable.NO_VALUE
     elif not isinstance(typed, Typed):
         why = Unreadable.OPAQUE_VALUE

@@ -1,4 +1,4 @@
-"""The plant of the bench: the demo's asyncua server with a thousand nodes; they may count ten times a second."""
+"""The plant of the bench: the demo's asyncua server with a thousand nodes, which may count."""
 
 import asyncio
 import logging

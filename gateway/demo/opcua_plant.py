@@ -22,6 +22,7 @@ from typing import Any
 
 from asyncua import Server, ua
 from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.crypto.uacrypto import x509_from_der
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
@@ -118,6 +119,7 @@ class SeenSession(InternalSession):
     async def create_session(self, params: Any, sockname: Any = None) -> Any:
         """The session begins."""
         self.application = params.ClientDescription.ApplicationUri
+        self.plant.admit(params.ClientCertificate)
         self.plant.note(service="CreateSession", application=self.application, name=params.SessionName)
         return await super().create_session(params, sockname=sockname)
 
@@ -248,7 +250,6 @@ class OpcuaPlant:
         self.server.set_identity_tokens([ua.AnonymousIdentityToken, ua.UserNameIdentityToken])
         await self.server.load_certificate(self.certificate, format="pem")
         await self.server.load_private_key(self.key, format="pem")
-        self.server.set_certificate_validator(self._admit)
         self._index = await self.server.register_namespace(NAMESPACE)
         self.tank = TankNodes(self.server, self._index, Tank(self.seed))
         await self.tank.make()
@@ -267,13 +268,17 @@ class OpcuaPlant:
             then = now
             await self.tank.publish()
 
-    async def _admit(self, shown: x509.Certificate, _description: ua.ApplicationDescription) -> None:
-        """Only certificates that the zone issued. A toy of a check: no revocation, no usage."""
+    def admit(self, chain: bytes) -> None:
+        """Only certificates that the zone issued. A toy of a check: no revocation, no usage.
+
+        Done here, because the library gives its validators no certificate where a client shows its chain.
+        """
+        shown = x509_from_der(chain)  # type: ignore[no-untyped-call]
         for anchor in x509.load_pem_x509_certificates(self.anchors.read_bytes()):
-            with contextlib.suppress(InvalidSignature, ValueError, TypeError):
+            with contextlib.suppress(InvalidSignature, ValueError, TypeError, AttributeError):
                 shown.verify_directly_issued_by(anchor)
                 return
-        self.note(service="refused", certificate=shown.subject.rfc4514_string())
+        self.note(service="refused", certificate=shown.subject.rfc4514_string() if shown else None)
         raise ua.uaerrors.BadCertificateUntrusted
 
 

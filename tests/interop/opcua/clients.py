@@ -130,18 +130,22 @@ class Renewed(Client):
     """A client that counts how often it renewed its channel."""
 
     renewals = 0
+    renew_s: float | None = None
 
     async def open_secure_channel(self, renew: bool = False) -> None:
         """Open or renew."""
         await super().open_secure_channel(renew)
         self.renewals += renew
 
-    async def renew_each(self, seconds: float) -> None:
-        """Renew so often, as the library itself does it."""
-        while True:
-            await asyncio.sleep(seconds)
+    async def _renew_channel_loop(self) -> None:
+        """As the library does it, or more often."""
+        if self.renew_s is None:
+            return await super()._renew_channel_loop()
+        while not self.uaclient.is_disconnect_requested:
+            await asyncio.sleep(self.renew_s)
             await self.open_secure_channel(renew=True)
             self.uaclient.revolve_security_token()
+        return None
 
 
 class Asyncua:
@@ -151,7 +155,6 @@ class Asyncua:
         self._credential = credential
         self._client: Renewed | None = None
         self._connected = False
-        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def client(self) -> Renewed:
@@ -197,6 +200,7 @@ class Asyncua:
         client.application_uri = uri_of(self._credential)
         client.secure_channel_timeout = lifetime_ms
         client.session_timeout = 60_000
+        client.renew_s = None if renew_ms is None else renew_ms / 1000
         if user is not None:
             client.set_user(user)
             client.set_password(password or "")
@@ -207,8 +211,6 @@ class Asyncua:
         )
         await client.connect()
         self._connected = True
-        if renew_ms is not None:
-            self._renewing = asyncio.create_task(client.renew_each(renew_ms / 1000))
         return "connected"
 
     async def do_browse(self, node: str) -> Told:
@@ -360,8 +362,6 @@ class Asyncua:
 
     async def do_close(self) -> str:
         """End session and channel."""
-        if self._renewing is not None:
-            self._renewing.cancel()
         if self._connected:
             self._connected = False
             await self.client.disconnect()

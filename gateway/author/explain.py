@@ -21,6 +21,8 @@ BEYOND_GRANTS = ("guardrail", "base", "site")
 "Kinds of reasons that no grant can help against."
 FIRST = ("wire", "engine", "obligation", *BEYOND_GRANTS, "grant", "default")
 "Kinds of reasons, those that decide first."
+OF_USER = "guardrail.on_behalf_of"
+"A guardrail that a grant helps against: what the user on top lacks."
 OF_CORE = "dmz"
 
 
@@ -95,7 +97,7 @@ def _allowed(
     asking: Asking, decision: Allowed, found: list[Lacking], unmet: tuple[Reason, ...], differs: str
 ) -> Explanation:
     view = asking.view
-    matched = tuple(_matched(each, asking) for each in found if not each.conditions)
+    matched = tuple(_matched(each, asking) for each in found if _counts_for(each, decision, view))
     given = f"{words.listed(f'grant {each.grant}' for each in matched)} gives it"
     who, what = words.subject(view.question), words.wish(view.question, view.units)
     sentence = f"{who} may {what}: {given}, and no rule denies it."
@@ -113,6 +115,12 @@ def _allowed(
         ),
         differs=differs,
     )
+
+
+def _counts_for(each: Lacking, decision: Allowed, view: View) -> bool:
+    """Whether it gives this to the subject, or to the user on top of it."""
+    of_user = each.conditions == ("subject",) and view.data["grants"][each.place]["id"] in decision.grants
+    return not each.conditions or of_user
 
 
 def _matched(each: Lacking, asking: Asking) -> Matched:
@@ -135,10 +143,11 @@ def _counts(condition: str, view: View) -> bool:
 def _denied(asking: Asking, decision: Decision, found: list[Lacking], differs: str) -> Explanation:
     view = asking.view
     reasons = sorted(decision.reasons, key=_rank)
-    beyond = [reason for reason in reasons if reason.kind in BEYOND_GRANTS]
-    near = () if beyond else tuple(nearest(asking, found))
-    straddle = None if beyond else straddled(view, found)
-    own = None if beyond else own_grant(asking)
+    beyond = [reason for reason in reasons if reason.kind in BEYOND_GRANTS and reason.code != OF_USER]
+    only_user = {reason.code for reason in reasons} == {OF_USER}
+    near = () if beyond or only_user else tuple(nearest(asking, found))
+    straddle = None if beyond or only_user else straddled(view, found)
+    own = None if beyond else own_grant(asking, for_user=only_user)
     told = f"{words.subject(view.question)} may not {words.wish(view.question, view.units)}"
     return Explanation(
         decision="deny",

@@ -149,15 +149,17 @@ def _shared(steps: list[Edit], place: int, view: View) -> str:
     return f"shares these lines with {', '.join(sharing)}: write them out first" if sharing else ""
 
 
-def own_grant(asking: Asking) -> tuple[dict[str, Any], Change] | None:
-    """The grant that gives this subject exactly this and nothing more; None where nobody can be named."""
+def own_grant(asking: Asking, *, for_user: bool = False) -> tuple[dict[str, Any], Change] | None:
+    """The grant that gives this subject, or the user on top of it, exactly this and nothing more; None where
+    nobody can be named.
+    """
     question, grants = asking.view.question, asking.view.data["grants"]
     op, modbus = question["op"], question["modbus"]
     if question["subject"]["kind"] == "nobody":
         return None
     grant: dict[str, Any] = {
         "id": _unused("new-grant", {each["id"] for each in grants}),
-        "subjects": [question["subject"]["id"]],
+        "subjects": [question["subject"]["on_behalf_of" if for_user else "id"]],
         "actions": [op["action"]],
         "protocols": [op["protocol"]],
     }

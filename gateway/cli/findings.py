@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.audit.signer import Signer
+from gateway.cli.opcua_findings import OpcuaLook, unread
 from gateway.config.document import Document, Trail
 from gateway.config.settings import Settings
 from gateway.identity.contexts import client_context, expiry, server_context
@@ -62,7 +63,14 @@ Finding = Fatal | Doubt
 def findings(settings: Settings, document: Document, wall_ns: int) -> tuple[list[Fault], list[Fault]]:
     """Faults and warnings, each with the line of the configuration or the policy that it is about."""
     look = _Look(settings, document, wall_ns)
-    found = [*look.zones(), *look.servers(), *look.broker(), *look.log_key(), *look.policy()]
+    found = [
+        *look.zones(),
+        *look.servers(),
+        *look.opcua(),
+        *look.broker(),
+        *look.log_key(),
+        *look.policy(),
+    ]
     unique = dict.fromkeys(found)
     return (
         [each.fault for each in unique if isinstance(each, Fatal)],
@@ -115,6 +123,14 @@ class _Look:
                 yield Fatal(Fault(where, str(error), "name a certificate and the key that belongs to it"))
                 continue
             yield from self._expires(where, str(certificate or gateway.certificate), until_ns)
+
+    def opcua(self) -> Iterator[Finding]:
+        """Certificates, users and pinned servers of OPC UA."""
+        look = OpcuaLook(self.settings, self.where)
+        for fatal, fault in look.all():
+            yield Fatal(fault) if fatal else Doubt(fault)
+        for trail, name, until_ns in look.dated:
+            yield from self._expires(self.where(trail), name, until_ns)
 
     def broker(self) -> Iterator[Finding]:
         """The gateway can show the broker who it is, and tell whether it is the broker."""
@@ -201,23 +217,39 @@ class _Look:
             what = f"policy does not bind the role {ROLE} to the gateway itself, {subject}: it polls nothing"
             mend = f"add `{subject}: [{ROLE}]` to role_bindings in {self._bundle}/data"
             yield Doubt(Fault(where, what, mend))
+        for trail, what in unread(self.settings, bundle.data, subject):
+            mend = f"grant the role {ROLE} to read node i=2255 of it over opcua in {self._bundle}/data"
+            yield Doubt(Fault(self.where(trail), what, mend))
 
     def _conduits(self, bundle: Bundle) -> Iterator[Finding]:
-        """From the zone of each listener a conduit leads to the zone of each of its assets."""
+        """A conduit leads from the zone of each listener to that of each of its assets, and from `gateway` to
+        those whose nodes are collected.
+        """
         zones = {name: asset["zone"] for name, asset in bundle.data["assets"].items()}
-        ways = {(c["from"], c["to"]) for c in bundle.data["conduits"] if "modbus" in c["protocols"]}
+        ways = {(p, c["from"], c["to"]) for c in bundle.data["conduits"] for p in c["protocols"]}
+        for trail, protocol, zone, asset in self._ways_in():
+            if asset in zones and (protocol, zone, zones[asset]) not in ways:
+                what = f"no conduit for {protocol} leads from {zone} to {zones[asset]}, the zone of {asset}"
+                mend = f"add one in {self._bundle}/data; now all is denied"
+                yield Doubt(Fault(self.where(trail), what, mend))
+
+    def _ways_in(self) -> Iterator[tuple[Trail, str, str, str]]:
+        """Where it says so, the protocol, the zone, and the asset that is reached from there."""
         for number, listener in enumerate(self.settings.listeners):
             for unit, asset in listener.units.items():
-                if asset in zones and (way := (listener.zone, zones[asset])) not in ways:
-                    where = self.where(("listeners", number, "units", str(unit)))
-                    what = f"no conduit for modbus leads from {way[0]} to {way[1]}, the zone of {asset}"
-                    mend = f"add one in {self._bundle}/data; now all is denied"
-                    yield Doubt(Fault(where, what, mend))
+                yield ("listeners", number, "units", str(unit)), "modbus", listener.zone, asset
+        for number, door in enumerate(self.settings.opcua):
+            for at, asset in enumerate(door.assets):
+                yield ("opcua", number, "assets", at), "opcua", door.zone, asset
+        collected = {tag.asset for tag in self.settings.tags if tag.node is not None}
+        for number, each in enumerate(self.settings.assets):
+            if each.name in collected:
+                yield ("assets", number, "name"), "opcua", "gateway", each.name
 
     def _tags(self, bundle: Bundle) -> Iterator[Finding]:
         """Tags that grants and bounds name are tags here; those of assets that are elsewhere are not ours."""
         known = {tag.name for tag in self.settings.tags}
-        for tag, where in tags_named(bundle):
+        for tag, where in tags_named(bundle, {asset.name for asset in self.settings.assets}):
             if tag not in known:
                 fault = Fault(where, f"no tag {tag} is configured", "mend the name, or add the tag")
                 yield Doubt(_within(self._bundle, fault))
@@ -226,6 +258,8 @@ class _Look:
         """Policy judges tags: an address without one rides along beside those that have, in one request."""
         tagged: dict[tuple[str, str], set[int]] = {}
         for tag in self.settings.tags:
+            if tag.node is not None:
+                continue
             covered = tagged.setdefault((tag.asset, tag.span.table.value), set())
             covered.update(range(tag.span.start, tag.span.end))
         ours = {asset.name for asset in self.settings.assets}

@@ -77,6 +77,19 @@ def users_there(draft: Draft) -> None:
             draft.warn((*here, "mode"), f"whoever is on the way to {asset.name} can read everything")
 
 
+def shown(draft: Draft) -> None:
+    """The gateway has an application certificate to show to every server, and the key to it."""
+    listeners = draft.document.get(("opcua",))
+    for trail, asset, server in _servers(draft):
+        here = (*trail, "opcua")
+        if (server.certificate is None) != (server.key is None):
+            own, missing = ("key", "certificate") if server.certificate is None else ("certificate", "key")
+            draft.fault((*here, own), f"{own} without {missing}", f"add {missing}, or remove {own}")
+        elif server.certificate is None and not listeners:
+            what = f"the gateway has no application certificate to show to {asset.name}"
+            draft.fault(here, what, "add certificate and key (RSA), or a listener under `opcua`")
+
+
 def reached(draft: Draft) -> None:
     """A listener names OPC UA assets, each once, and each can be talked to by whom it lets in."""
     known = draft.names("assets")
@@ -134,6 +147,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     speaks,
     one_server,
     users_there,
+    shown,
     reached,
     users_here,
     reserve,

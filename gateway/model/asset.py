@@ -137,6 +137,10 @@ class OpcuaServer(Struct, frozen=True, kw_only=True):
     "The certificate that the server must show, PEM or DER: it is pinned, whoever issued it."
     path: str = ""
     "What stands behind host and port in its endpoint URL, such as `/UA/Server`."
+    certificate: Path | None = None
+    """The application certificate (RSA) that the gateway shows to it, PEM; without it that of the first
+    listener under `opcua`."""
+    key: Path | None = None
     policy: OpcuaPolicy = OpcuaPolicy.BASIC256SHA256
     mode: OpcuaMode = OpcuaMode.SIGN_AND_ENCRYPT
     user: OpcuaUser = OpcuaUser.ANONYMOUS

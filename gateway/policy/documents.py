@@ -5,7 +5,7 @@ are checked when the bundle is loaded: a grant beyond them never reaches an engi
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -83,15 +83,23 @@ def doubts(bundle: Bundle) -> Iterator[Fault]:
                 yield Fault(bundle.where(("role_bindings", subject, at)), what, "mend the name, or grant it")
 
 
-def tags_named(bundle: Bundle) -> Iterator[tuple[str, str]]:
-    """Every tag in grants and bounds, each with its place: what they are is known to the configuration."""
+def tags_named(bundle: Bundle, assets: Container[str]) -> Iterator[tuple[str, str]]:
+    """Every tag that grants and bounds name of these assets, each with its place: what tags are is known to
+    the configuration. A tag that only grants about other assets name is theirs.
+    """
+    here: set[str] = set()
+    elsewhere: set[str] = set()
     for place, grant in enumerate(bundle.data["grants"]):
-        for at, tag in enumerate(grant.get("tags", ())):
+        ours = "assets" not in grant or any(asset in assets for asset in grant["assets"])
+        for key in ("tags", "limits"):
+            (here if ours else elsewhere).update(grant.get(key, ()))
+        for at, tag in enumerate(grant.get("tags", ()) if ours else ()):
             yield tag, bundle.where(("grants", place, "tags", at))
-        for tag in grant.get("limits", {}):
+        for tag in grant.get("limits", {}) if ours else ():
             yield tag, bundle.where(("grants", place, "limits", tag))
     for tag in bundle.data["bounds"]["limits"]:
-        yield tag, bundle.where(("bounds", "limits", tag))
+        if tag in here or tag not in elsewhere:
+            yield tag, bundle.where(("bounds", "limits", tag))
 
 
 def _windows(bundle: Bundle) -> Iterator[Fault]:

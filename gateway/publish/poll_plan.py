@@ -50,7 +50,7 @@ def plan(asset: Asset, tags: Sequence[Tag], merge_gap: int) -> tuple[Poll, ...]:
 
     `merge_gap` is the most addresses between two tags that may be read for nothing to save a poll.
     """
-    own = sorted((tag for tag in tags if tag.asset == asset.name and tag.node is None), key=_order)
+    own = sorted((tag for tag in tags if tag.asset == asset.name and tag.table is not None), key=_order)
     polls: list[Poll] = []
     for period_ms, together in groupby(own, key=lambda tag: tag.poll_ms):
         runs = [run for _, each in groupby(together, key=_table) for run in _runs(asset, each, merge_gap)]

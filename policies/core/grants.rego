@@ -110,7 +110,7 @@ user_wanted contains place if {
 	is_string(input.subject.on_behalf_of)
 	some place in places
 	grant := data.grants[place]
-	user_fits(grant)
+	user_has(grant)
 	input.op.action in grant.actions
 	input.op.protocol in grant.protocols
 	input.target.asset in object.get(grant, "assets", [null])
@@ -119,7 +119,7 @@ user_wanted contains place if {
 	not grant.break_glass
 }
 
-user_fits(grant) if {
+user_has(grant) if {
 	input.subject.on_behalf_of in grant.subjects
 } else if {
 	some role in grant.roles

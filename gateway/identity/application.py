@@ -80,6 +80,9 @@ def _load(data: bytes) -> x509.Certificate:
     # Lazily read by the library; each may raise, and must do so here.
     _ = certificate.subject, certificate.issuer, certificate.signature_hash_algorithm
     certificate.public_key()
+    if raw(certificate) != data:
+        # What is compared, kept and shown is what was sent: a library that mends encodings would hide that.
+        raise Unfit("unreadable", "the certificate is not in DER")
     return certificate
 
 

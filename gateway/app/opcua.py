@@ -72,7 +72,7 @@ def _route(parts: "Parts", asset: Asset) -> OpcuaRoute:
         OpcuaLinks(
             NodePlace(asset, tags),
             server_certificate=_pinned(asset),
-            myself=lambda: _myself(parts, leading),
+            myself=lambda: _myself(parts, asset),
             me=parts.me,
             last=parts.values,
             door=parts.door,
@@ -92,15 +92,17 @@ def _pinned(asset: Asset) -> Callable[[], bytes]:
     return lambda: load_server(server.server_certificate)
 
 
-def _myself(parts: "Parts", leading: list[Section]) -> Myself:
-    """By which certificate servers know the gateway: that of the listener that leads there, else its own."""
-    section = next(iter(leading or parts.settings.opcua), None)
-    own = parts.settings.gateway
-    credentials = (
-        load_credentials(section.certificate, section.key)
-        if section is not None
-        else load_credentials(own.certificate, own.key)
-    )
+def _myself(parts: "Parts", asset: Asset) -> Myself:
+    """By which certificate a server knows the gateway: its own, or that of the first listener for OPC UA."""
+    server, sections, own = asset.opcua, parts.settings.opcua, parts.settings.gateway
+    if server is not None and server.certificate is not None and server.key is not None:
+        credentials = load_credentials(server.certificate, server.key)
+    elif sections:
+        credentials = load_credentials(sections[0].certificate, sections[0].key)
+    else:
+        raise IdentityError(
+            f"{asset.name} needs certificate and key: the gateway shows it an RSA certificate"
+        )
     return Myself(credentials, uri_of(credentials), f"dmz-gateway {own.name}")
 
 

@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from gateway.guard.passage import Door, enter, finish
 from gateway.guard.ports import Answer
@@ -96,7 +97,7 @@ class OpcuaLinks:
         flush: Flush,
         request_s: float,
     ) -> None:
-        """`me`: the gateway itself, for its own questions; `server_certificate` gives the pinned one (DER)."""
+        """`me`: the gateway itself, for its own questions; `server_certificate` gives the pinned one."""
         if place.asset.opcua is None:
             raise ValueError(f"{place.asset.name} is no OPC UA server")
         self.place = place
@@ -113,7 +114,9 @@ class OpcuaLinks:
         self._clock = clock
         self._flush = flush
         self._request_s = request_s
-        self._opening = 0
+        self._opening = {False: 0, True: 0}
+        "Sessions that are being opened: of clients, and reserved ones."
+        self._reserved: WeakSet[OpcuaLink] = WeakSet()
         self._down_until_ns = 0
 
     async def open(
@@ -125,15 +128,16 @@ class OpcuaLinks:
         reserved: bool = False,
     ) -> OpcuaLink:
         """A new session. LinkRefused where the budget is spent, or the server does not let us."""
-        budget = self.server.sessions - (0 if reserved else RESERVED)
-        if len(self.open_now) + self._opening >= budget:
+        if not self._room(reserved):
             self.counts["refused_full"] += 1
-            raise LinkRefused(Status.TOO_MANY_SESSIONS, f"{self.asset.name} has {budget} sessions already")
+            raise LinkRefused(Status.TOO_MANY_SESSIONS, f"{self.asset.name} has all sessions that it bears")
         if self._clock().mono_ns < self._down_until_ns:
             raise LinkRefused(Status.SERVER_NOT_CONNECTED, f"{self.asset.name} was away a moment ago")
-        self._opening += 1
+        self._opening[reserved] += 1
         try:
             link = await self._establish(account, closed, timeout_ms or self.server.session_ms)
+            if reserved:
+                self._reserved.add(link)
         except LinkRefused as refused:
             self.counts["failed"] += 1
             log.warning("no session: %s", refused.why)
@@ -141,8 +145,16 @@ class OpcuaLinks:
                 self._down_until_ns = self._clock().mono_ns + int(RECONNECT_S * SECOND)
             raise
         finally:
-            self._opening -= 1
+            self._opening[reserved] -= 1
         return link
+
+    def _room(self, reserved: bool) -> bool:
+        """Clients have all but the reserved ones, however few the collector uses; it has what is left."""
+        most = self.server.sessions
+        if len(self.open_now) + sum(self._opening.values()) >= most:
+            return False
+        clients = sum(link not in self._reserved for link in self.open_now) + self._opening[False]
+        return reserved or clients < most - RESERVED
 
     def status(self) -> dict[str, Any]:
         """For `status`."""

@@ -1,8 +1,8 @@
 """How a session with a server begins: connect, Hello, OpenSecureChannel, CreateSession, ActivateSession.
 
 All of it is transport, as a TCP connect is: it asks nothing of the plant and changes nothing there. What the
-server must prove against its pinned certificate is `wire.opcua.login`'s. The last step is a question, and goes
-through the passage as the gateway's own (`opcua_links`).
+server must prove against its pinned certificate is `wire.opcua.login`'s. The last step is a question, and
+goes through the passage as the gateway's own (`opcua_links`).
 """
 
 import asyncio

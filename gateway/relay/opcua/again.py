@@ -1,7 +1,7 @@
 """Deciding again what lives on: monitored items and subscriptions, when policy or facts have changed.
 
-A permit is asked for once, when an item is made; the server then tells news of it for days. So whoever's items
-would not be allowed now loses the session, subscriptions and all, within a second (invariant 7).
+A permit is asked for once, when an item is made; the server then tells news of it for days. So whoever's
+items would not be allowed now loses the session, subscriptions and all, within a second (invariant 7).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What one OPC UA peer may cost the others: every bound that no site sets, and the bucket that meters requests.
+"""What one OPC UA peer may cost the others: bounds that no site sets, and the bucket that meters requests.
 
 What sites set is in `config.settings.OpcuaListener`. DESIGN invariant 9: each has a test that crosses it.
 """
@@ -16,7 +16,7 @@ HIGH_WATER = 262_144
 MOST_WAITING = 8 * 1024 * 1024
 "Bytes waiting for a peer at the most: one that asks for much and reads nothing is cut."
 WAITING_SESSIONS = 2
-"One in so many connections may be without an active session; beyond that the oldest such is cut for a new one."
+"One in so many connections may be without an active session; beyond that the oldest such makes room."
 OPENINGS_PER_SECOND = 50.0
 """Channels that one address may begin to open in a second, after a burst of as many: each costs RSA
 operations with our private key, and an unauthenticated flood must not take the processor from who is in."""

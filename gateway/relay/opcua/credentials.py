@@ -1,4 +1,4 @@
-"""The gateway's own application certificate and key, and the pinned certificates of servers, from their files."""
+"""Certificates, keys and passwords for OPC UA, from their files: our own, and those pinned for servers."""
 
 from pathlib import Path
 

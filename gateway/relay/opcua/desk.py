@@ -1,8 +1,8 @@
 """What becomes of each message of a client: understood, decided, carried out, answered.
 
-The common case (a Read whose decision is at hand) goes from the bytes to the link in one chain of plain calls:
-no task, no timer, no future. What must wait (a durable intent, an evaluation elsewhere) goes the Pending way,
-so a slow call holds up nobody's read.
+The common case (a Read whose decision is at hand) goes from the bytes to the link in one chain of plain
+calls: no task, no timer, no future. What must wait (a durable intent, an evaluation elsewhere) goes the
+Pending way, so a slow call holds up nobody's read.
 """
 
 from typing import TYPE_CHECKING

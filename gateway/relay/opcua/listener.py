@@ -1,8 +1,8 @@
 """A place where OPC UA clients come in: connections, channels and sessions, their budgets, and who must go.
 
-Like `relay.listener` for TLS: each connection gets the certificate and trust as they are now, and `judge` makes a
-change of either count for the connections and sessions that live (invariant 7). A change of policy or of facts
-is looked for on every look round: live monitored items are then decided again (`again`).
+Like `relay.listener` for TLS: each connection gets certificate and trust as they are now, and `judge` makes a
+change of either count for the connections and sessions that live (invariant 7). A change of policy or of
+facts is looked for on every look round: live monitored items are then decided again (`again`).
 """
 
 import asyncio
@@ -176,7 +176,7 @@ class OpcuaListener:
     # keeping up ------------------------------------------------------------------------------------
 
     def renew(self) -> None:
-        """Our certificate and key as the files are now, for who comes from now on. May raise IdentityError."""
+        """Our certificate and key as the files are now, for who comes next. May raise IdentityError."""
         self._credentials = load_credentials(self.limits.certificate, self.limits.key)
         self.endpoints.credentials = self._credentials
         self.endpoints.uri = uri_of(self._credentials)

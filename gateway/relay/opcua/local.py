@@ -1,4 +1,4 @@
-"""Services that are the gateway's own: discovery, and the beginning and end of sessions (OPC 10000-4 §5.5, §5.7).
+"""Services of the gateway's own: discovery, and the beginning and end of sessions (OPC 10000-4 §5.5, §5.7).
 
 The order of an ActivateSession (facts §5): proof of the client's key → user → budgets → session with the
 server → the switch, in one step. What fails changes nothing.

@@ -16,7 +16,7 @@ help:
 	@echo 'make bench [ARGS=--json]  CPU for each request, beside HAProxy in the same run'
 	@echo 'make torture              10,000 kills of the journal, 10 million records, 200 of the whole gateway; an hour'
 	@echo 'make soak                 60 renewals of OPC UA channels under load, two clients and two servers; eight minutes'
-	@echo 'make fuzz [FUZZ_RUNS=…]   ten million runs over all readers of bytes; crashes go to .build/fuzz/crashes'
+	@echo 'make fuzz [FUZZ_RUNS=…]   twenty million runs over all readers of bytes; crashes go to .build/fuzz/crashes'
 	@echo 'make lock                 pin requirements again from pyproject.toml'
 	@echo 'make clean                remove all that was made'
 

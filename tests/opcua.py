@@ -19,8 +19,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.identity import Authentication, Identity, Kind
 from gateway.model.moment import Now
+from gateway.wire.opcua.channel import Token
 from gateway.wire.opcua.client_channel import ClientChannel
 from gateway.wire.opcua.events import Admitted, ChannelLimits, Event, Message, Rejected
+from gateway.wire.opcua.framing import MOST_OPEN, OPEN
+from gateway.wire.opcua.keys import Encrypted, Keys, Plain, Signed
 from gateway.wire.opcua.security import Credentials
 from gateway.wire.opcua.server_channel import Admit, ServerChannel
 
@@ -158,3 +161,32 @@ class Pair:
         return self.asked(now=now) == [Message(1, b"question")] and self.answered(now=now) == [
             Message(1, b"answer")
         ]
+
+
+def joined(mode: OpcuaMode | None, limits: ChannelLimits = LIMITS) -> tuple[ServerChannel, "Insider"]:
+    """A server whose channel is open without any operation of RSA, and the client that is trusted there."""
+    server = ServerChannel(credentials("server"), OFFERS, limits, dice(), 77, trusting_all)
+    if mode is not None:
+        server.policy, server.mode = OpcuaPolicy.AES256_SHA256_RSAPSS, mode
+    server._adopt(Token(5, _direction(mode, b"c"), _direction(mode, b"s"), 0, 3_600_000))
+    server._in_state({OPEN: MOST_OPEN})
+    return server, Insider(_direction(mode, b"c"))
+
+
+def _direction(mode: OpcuaMode | None, byte: bytes) -> Keys:
+    if mode is None:
+        return Plain()
+    return Signed(byte * 32) if mode is OpcuaMode.SIGN else Encrypted(byte * 32, byte * 32, byte * 16)
+
+
+class Insider:
+    """The other end of such a channel: it seals whatever a test wants said."""
+
+    def __init__(self, sealing: Keys) -> None:
+        self._keys = sealing
+        self.sequence = 0
+
+    def seal(self, kind: bytes, request: int, body: bytes, *, skip: int = 0, token: int = 5) -> bytes:
+        """A chunk; `skip` leaves out so many sequence numbers."""
+        self.sequence = (self.sequence + 1 + skip) & 0xFFFF_FFFF
+        return self._keys.seal(kind, 77, token, self.sequence, request, body)

@@ -29,6 +29,7 @@ from gateway.wire.modbus.functions import (
 from gateway.wire.modbus.meaning import Place
 from gateway.wire.modbus.rtu import MOST_FRAME, MOST_PDU, UNITS, RtuReader, crc, frame
 from gateway.wire.modbus.session import MOST_REMEMBERED, Conversation, tolerant
+from tests.fuzz.opcua import opcua_answers, opcua_channel, opcua_messages, opcua_requests
 
 WRITES = frozenset({5, 6, 15, 16, 21, 22, 23})
 NEVER = b"\x2b\x0d"
@@ -261,18 +262,24 @@ class Target(Struct, frozen=True):
     "Of all runs; fewer where one is dear."
     most: int
     "Bytes of the longest input."
+    seconds: int = 5
+    "How long it is fuzzed in the tests."
 
 
 TARGETS: dict[str, Target] = {
     row.run.__name__: row
     for row in (
-        Target(requests, 0.4, 280),
-        Target(meaning, 0.01, 280),
-        Target(answers, 0.35, 520),
-        Target(framing, 0.04, 400),
-        Target(rtu, 0.15, 560),
-        Target(session, 0.03, 380),
-        Target(extensions, 0.01, 1000),
-        Target(certificate, 0.01, 1400),
+        Target(requests, 0.2, 280),
+        Target(meaning, 0.005, 280),
+        Target(answers, 0.175, 520),
+        Target(framing, 0.02, 400),
+        Target(rtu, 0.075, 560),
+        Target(session, 0.015, 380),
+        Target(extensions, 0.005, 1000),
+        Target(certificate, 0.005, 1400),
+        Target(opcua_channel, 0.1, 600, seconds=3),
+        Target(opcua_messages, 0.1, 1200, seconds=3),
+        Target(opcua_requests, 0.2, 700, seconds=3),
+        Target(opcua_answers, 0.1, 1400, seconds=3),
     )
 }

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.cli import main
 from tests.e2e.conftest import ROOT
@@ -41,6 +43,28 @@ def test_the_configuration_is_right_as_it_stands(place: Path, capsys: pytest.Cap
     code = main(["check", "-c", str(place / "gateway.yaml")])
     said = capsys.readouterr()
     assert code == 0, said.out + said.err
+
+
+def test_the_configuration_for_opcua_is_right_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = commands_in(DEPLOY / "opcua-gateway.yaml")
+    assert [words[1:3] for words in commands] == [["pki", "init"], *[["pki", "issue"]] * 5, ["pki", "inbox"]]
+    for words in commands[:-1]:
+        assert main(words[1:]) == 0
+    mes = x509.load_pem_x509_certificates(Path("pki/plant/issued/mes-1.pem").read_bytes())[0]
+    Path("plc-2.der").write_bytes(mes.public_bytes(Encoding.DER))  # any application certificate will do here
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    shutil.copy(DEPLOY / "opcua-gateway.yaml", tmp_path)
+    capsys.readouterr()
+    code = main(["check", "-c", "opcua-gateway.yaml"])
+    said = capsys.readouterr()
+    assert code == 0, said.out + said.err
+    assert "opc.tcp://127.0.0.1:4840" in said.out
+    assert "1 nodes watched" in said.out
+    assert main(commands[-1][1:]) == 2
+    assert "the gateway makes it when it starts" in capsys.readouterr().err
 
 
 @pytest.fixture

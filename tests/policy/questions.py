@@ -192,7 +192,7 @@ def conditioned() -> Bundle:
         ],
         "role_bindings": {**bundle.data["role_bindings"], ANNA: ["tank-user"]},
         "grants": [*bundle.data["grants"], *CONDITIONED],
-        "bounds": {**bounds, "writable": {"plc-1": plc}},
+        "bounds": {**bounds, "writable": {**bounds["writable"], "plc-1": plc}},
     }
     return replace(bundle, data=data, revision="0" * 64)
 

@@ -7,7 +7,6 @@ never decoded, and a write of it cannot be judged by its value.
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from math import isfinite
 from struct import Struct as Layout
 from struct import unpack_from
@@ -26,9 +25,6 @@ EPOCH_TICKS = 116_444_736_000_000_000
 "1970 in DateTime: 100 ns since 1601."
 LAST_TICKS = 2_650_467_743_990_000_000
 "9999-12-31T23:59:59: from there on a DateTime is the latest there is (OPC 10000-6 §5.2.2.5)."
-MOST_SHOWN = 1024
-"Characters of a value that policy and records see; a longer one is its digest and length."
-
 TYPES = (
     "Null",
     "Boolean",
@@ -213,42 +209,6 @@ _READERS: dict[int, Reader] = {
     21: _localized,
 }
 "One for each simple type; what is missing is opaque."
-
-
-def exact(value: Simple) -> int | str | bool | None:
-    """As an operation says it: integers and texts as they are, other numbers as text."""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, str) and len(value) > MOST_SHOWN:
-        return _digest(value.encode(), len(value))
-    return value
-
-
-def shown(typed: Typed) -> int | str | bool | None:
-    """The same of arrays too: `[1, 2.5, "x"]`, as far as it is short."""
-    if not isinstance(typed.value, tuple):
-        return exact(typed.value)
-    if len(typed.value) * 2 <= MOST_SHOWN:
-        found = "[" + ", ".join(map(_element, typed.value)) + "]"
-        if len(found) <= MOST_SHOWN:
-            return found
-    return _digest(repr(typed.value).encode(), len(typed.value))
-
-
-def _digest(data: bytes, length: int) -> str:
-    return f"sha256:{sha256(data).hexdigest()};{length}"
-
-
-def _element(value: Simple) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def finite(typed: Typed) -> bool:
-    """Whether no number in it is NaN or infinite."""
-    values = typed.value if isinstance(typed.value, tuple) else (typed.value,)
-    return all(isfinite(each) for each in values if isinstance(each, float))
 
 
 def raw(tag: Tag, typed: Typed | Opaque | None) -> Value | None:

@@ -8,8 +8,8 @@ import pytest
 from gateway.model.asset import Asset, DataType, Speaks, Tag
 from gateway.model.moment import Now
 from gateway.model.operation import Action, OpcuaTarget, Operation, Point, Protocol
+from gateway.wire.opcua.interpreting import ATTRIBUTES
 from gateway.wire.opcua.meaning import (
-    ATTRIBUTES,
     MOST_BATCHES,
     MOST_CHANNELS,
     MOST_KNOWN,

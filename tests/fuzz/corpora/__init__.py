@@ -1,6 +1,7 @@
 """Inputs that are kept: a file for each target, one input in hexadecimal on each line, the shortest first.
 
-They began as the vectors of the wire, certificates of the test PKI and what asyncua says; fuzzing found the rest.
+They began as the vectors of the wire, certificates of the test PKI and what asyncua says; fuzzing found
+the rest.
 """
 
 from collections.abc import Iterable

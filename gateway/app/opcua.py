@@ -77,6 +77,7 @@ def _route(parts: "Parts", asset: Asset) -> OpcuaRoute:
             last=parts.values,
             door=parts.door,
             links=parts.links,
+            tasks=parts.tasks,
             clock=parts.now,
             flush=parts.flush,
             request_s=max((section.request_s for section in leading), default=REQUEST_S),

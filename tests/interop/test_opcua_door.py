@@ -723,3 +723,40 @@ async def test_stopping_tells_client_and_server(pki: Pki, tmp_path: Path) -> Non
         assert lost is not None
         assert lost.status == Status.SHUTDOWN
         await until(lambda: not bench.plant.sessions)
+
+
+async def test_a_quiet_session_is_kept_alive_at_the_server(pki: Pki, tmp_path: Path) -> None:
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.peer()
+        (link,) = bench.links.open_now
+        link.timeout_ms = 200.0
+        before = len(bench.plant.seen)
+        await until(lambda: len(bench.plant.seen) >= before + 2)
+        assert "answered" in bench.stage.story[-1], "through the passage, and on record"
+        assert statuses(await peer.read("a")) == [0]
+
+
+async def test_a_server_that_renames_its_nodes_ends_the_session(pki: Pki, tmp_path: Path) -> None:
+    async def renamed(connection: Connection, request: Request) -> bytes:
+        value = b"\x01\x8c" + pack("<i", 1) + pack("<i", 7) + b"urn:new"
+        return good(request, pack("<i", 1) + value + pack("<i", 0))
+
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.peer()
+        bench.plant.script["Read"] = renamed
+        (link,) = bench.links.open_now
+        link.timeout_ms = 100.0
+        await until(lambda: len(bench.listener.sessions) == 0)
+        assert service_status(await peer.read("a")) == Status.SESSION_ID_INVALID
+
+
+async def test_invariant_9_sessions_cannot_be_asked_for_without_end(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "SESSIONS_PER_SECOND", 3.0)
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.client()
+        told = [await peer.create(nonce=b"short") for _ in range(5)]
+        assert [each.status for each in told if isinstance(each, login.Refused)][-1] == (
+            Status.TOO_MANY_OPERATIONS
+        )

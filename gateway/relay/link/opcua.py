@@ -35,6 +35,7 @@ CLOSING_S = 2.0
 "How long a server may take to take our farewell."
 NEVER = 1 << 62
 MILLISECOND = 1_000_000
+HALF_MS = MILLISECOND // 2
 
 
 class Asked:
@@ -78,6 +79,8 @@ class OpcuaLink(asyncio.Protocol):
         self.counts = {"sent": 0, "timeouts": 0, "late": 0}
         self._flush = flush
         self._longest_ns = int(request_s * SECOND)
+        self.quiet: Callable[[OpcuaLink], None] | None = None
+        "Told when nothing was sent for half of the session's time-out."
         self._closed_told: Callable[[OpcuaLink, str], None] | None = closed
         self._transport: asyncio.Transport | None = None
         self._asked: dict[int, Asked] = {}
@@ -244,6 +247,9 @@ class OpcuaLink(asyncio.Protocol):
         """Find what has waited too long, and renew the channel (one timer calls this for all links)."""
         if self.opened and self.channel.due_renewal(now):
             self.say(self.channel.renew(now))
+        if self.quiet is not None and now.mono_ns - self.last_ns > self.timeout_ms * HALF_MS:
+            self.last_ns = now.mono_ns
+            self.quiet(self)
         if now.mono_ns < self._soonest_ns:
             return
         self._soonest_ns = NEVER

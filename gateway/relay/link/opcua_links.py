@@ -23,6 +23,7 @@ from gateway.relay.flush import Flush
 from gateway.relay.link.links import Links
 from gateway.relay.link.opcua import OpcuaLink
 from gateway.relay.link.opcua_opening import LinkRefused, Myself, establish, url
+from gateway.relay.tasks import Tasks
 from gateway.wire.opcua import asking, login, messages
 from gateway.wire.opcua.answer import ServiceAnswer
 from gateway.wire.opcua.binary import BROKEN
@@ -93,6 +94,7 @@ class OpcuaLinks:
         last: LastValues,
         door: Door,
         links: Links,
+        tasks: Tasks,
         clock: Callable[[], Now],
         flush: Flush,
         request_s: float,
@@ -111,6 +113,7 @@ class OpcuaLinks:
         self._last = last
         self._door = door
         self._links = links
+        self._tasks = tasks
         self._clock = clock
         self._flush = flush
         self._request_s = request_s
@@ -235,7 +238,22 @@ class OpcuaLinks:
             self.close(link)
             raise
         self.counts["opened"] += 1
+        link.last_ns = self._clock().mono_ns
+        link.quiet = self._keep_alive
         return link
+
+    def _keep_alive(self, link: OpcuaLink) -> None:
+        self._tasks.start(self._still_the_same(link), f"keep alive {self.asset.name}")
+
+    async def _still_the_same(self, link: OpcuaLink) -> None:
+        """Ask for the namespaces again: the session lives on, and whoever renamed nodes is found out."""
+        try:
+            found = await self._namespaces(link)
+        except LinkRefused as refused:
+            log.warning("asset %s: %s", self.asset.name, refused.why)
+            return
+        if found != link.namespaces:
+            link.cut("the server has other namespaces than when the session began")
 
     async def _namespaces(self, link: OpcuaLink) -> tuple[str, ...]:
         """What the server calls its namespaces: without them no node has a name that policy could judge."""

@@ -20,8 +20,10 @@ WAITING_SESSIONS = 2
 OPENINGS_PER_SECOND = 50.0
 """Channels that one address may begin to open in a second, after a burst of as many: each costs RSA
 operations with our private key, and an unauthenticated flood must not take the processor from who is in."""
-LEAST_SESSION_MS = 10_000
-"The shortest session time-out: a client that asks for less gets this."
+SESSIONS_PER_SECOND = 50.0
+"CreateSession and ActivateSession of one address in a second, after a burst of as many: as costly."
+STRANGER_PER_S = 100.0
+"Frames a second from a connection that has come to no session yet: a handshake is five, and discovery free."
 SWEEP_S = 0.05
 "How often time-outs of connections, sessions and requests are looked for: one timer for all of a listener."
 CLOSING_S = 2.0

@@ -46,7 +46,7 @@ class OpcuaClient(asyncio.Protocol):
         self.reads = 0
         "Grows with every piece that arrives."
         self.over = False
-        self._bucket = Bucket(listener.limits.requests_per_s)
+        self._bucket = Bucket(min(bounds.STRANGER_PER_S, listener.limits.requests_per_s))
         self._waiting = b""
         "What came and is not handled yet; nothing more is read from the peer meanwhile."
         self._rest = 0
@@ -219,6 +219,10 @@ class OpcuaClient(asyncio.Protocol):
     def _abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+    def welcome(self) -> None:
+        """It has come to a session: it is read from at the pace that its listener sets."""
+        self._bucket = Bucket(self.listener.limits.requests_per_s)
 
     @property
     def settled(self) -> bool:

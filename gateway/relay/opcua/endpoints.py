@@ -15,11 +15,15 @@ from gateway.wire.opcua.messages import (
     MOST_ENDPOINTS,
     ApplicationDescription,
     EndpointDescription,
+    GetEndpointsResponse,
     UserTokenPolicy,
+    encode,
 )
 from gateway.wire.opcua.security import Credentials
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\]")
+MOST_TOLD = 16
+"URLs whose answers are remembered; a full memory starts again empty."
 SERVER = 0
 "ApplicationType (OPC 10000-4 §7.4)."
 
@@ -38,6 +42,7 @@ class Endpoints:
         self.uri = uri
         "ApplicationUri of the gateway's certificate."
         self.credentials: Credentials
+        self._told: dict[str, bytes] = {}
         self._limits = limits
         self._routes = routes
         self._kinds = kinds
@@ -60,6 +65,20 @@ class Endpoints:
         """The gateway as a server."""
         places = [f"opc.tcp://{self._authority(url)}/{name}" for name in self._routes]
         return self._described(None, tuple(places[:64]))
+
+    def told(self, url: str) -> bytes:
+        """The answer to GetEndpoints without time and handle: encoded once a URL, since anybody asks."""
+        found = self._told.get(url)
+        if found is None:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
+            found = self._told[url] = encode(GetEndpointsResponse(endpoints=self.of(url)))
+        return found
+
+    def show(self, credentials: Credentials, uri: str) -> None:
+        """Our certificate from now on."""
+        self.credentials, self.uri = credentials, uri
+        self._told.clear()
 
     def of(self, url: str, route: OpcuaRoute | None = None) -> tuple[EndpointDescription, ...]:
         """The endpoints that a URL is about: those of its asset, or all."""

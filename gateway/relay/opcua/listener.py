@@ -178,8 +178,7 @@ class OpcuaListener:
     def renew(self) -> None:
         """Our certificate and key as the files are now, for who comes next. May raise IdentityError."""
         self._credentials = load_credentials(self.limits.certificate, self.limits.key)
-        self.endpoints.credentials = self._credentials
-        self.endpoints.uri = uri_of(self._credentials)
+        self.endpoints.show(self._credentials, uri_of(self._credentials))
 
     def judge(self) -> None:
         """End every connection and session whose certificate or user would not be let in now."""
@@ -295,6 +294,11 @@ class OpcuaListener:
         client.chain = chain
         return wire.Admitted(admitted.identity, admitted.application_uri)
 
+    def may_try(self, client: OpcuaClient, now: Now) -> bool:
+        """Whether one more CreateSession or ActivateSession of that address may cost us our key's work."""
+        key = (client.peer, "session")
+        return self._rates.take(key, bounds.SESSIONS_PER_SECOND, 1.0, now.mono_ns)
+
     def hello(self, client: OpcuaClient, now: Now) -> None:
         """It says by which URL it came."""
         if not self.endpoints.knows(client.url):
@@ -406,6 +410,7 @@ class OpcuaListener:
         self.sessions.remove(session)
         if session.client is not None:
             session.client.sessions.discard(session)
+            session.client.began_ns = self.clock().mono_ns
         if session.link is not None:
             session.route.links.close(session.link)
         log.info("listener %s: session %s ended: %s", self.limits.name, session.name, why)

@@ -27,7 +27,6 @@ from gateway.wire.opcua.messages import (
     FindServersRequest,
     FindServersResponse,
     GetEndpointsRequest,
-    GetEndpointsResponse,
     ResponseHeader,
     Unread,
 )
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
 
 MOST_FAILED_USERS = 5
 "Wrong users that one session may show; then it is over, and who guesses opens a channel again for each few."
+COSTLY = frozenset({"CreateSession", "ActivateSession"})
+"What costs operations with our private key."
 IMPERSONATION = Refused("user_kind", "the server is given users by name and password, and this is none")
 
 
@@ -53,6 +54,9 @@ class Local:
 
     def request(self, client: "OpcuaClient", request_id: int, request: Request, now: Now) -> None:
         """One such request; it was scanned to its last byte."""
+        if request.service.name in COSTLY and not self._listener.may_try(client, now):
+            client.fault(request_id, request.header.handle, Status.TOO_MANY_OPERATIONS, now)
+            return
         match request.service.name:
             case "GetEndpoints":
                 self._endpoints(client, request_id, request, now)
@@ -74,9 +78,9 @@ class Local:
         if isinstance(asked, Unread):
             client.fault(request_id, request.header.handle, Status.DECODING_ERROR, now)
             return
-        found = self._listener.endpoints.of(asked.url or client.url)
-        answer = GetEndpointsResponse(header=_header(request, now), endpoints=found)
-        client.answer(request_id, messages.encode(answer), now)
+        told = self._listener.endpoints.told(asked.url or client.url)
+        when = messages.moment(now.wall_ns).to_bytes(8, "little")
+        client.answer(request_id, b"".join((told[:4], when, request.body[_handle(request)], told[16:])), now)
 
     def _servers(self, client: "OpcuaClient", request_id: int, request: Request, now: Now) -> None:
         asked = messages.read(request.body, FindServersRequest)
@@ -209,7 +213,8 @@ class Local:
                 return tokens.Refusal(_told(refused.status), refused.why)
         now = listener.clock()
         if client.over or session.ended or listener.quiet or not link.up:
-            session.route.links.close(link)
+            if link is not session.link:
+                session.route.links.close(link)
             return tokens.Refusal(Status.SESSION_CLOSED, "it ended while it was activated")
         answer = rights.commit(activation, subject, client.channel, secrets.token_bytes, now)
         if isinstance(answer, tokens.Refusal):
@@ -233,6 +238,7 @@ class Local:
         listener, channel, before = self._listener, client.channel, session.client
         if before is not None and before is not client:
             before.sessions.discard(session)
+            before.began_ns = now.mono_ns
         moved = session.link is not None and before is not client
         session.client, session.link, session.user, session.account = client, link, user, account
         client.sessions.add(session)
@@ -248,6 +254,7 @@ class Local:
             channel.mode.value if channel.mode is not None else None,
             session.ownership,
         )
+        client.welcome()
         listener.activated(session, moved, now)
 
     async def _user(
@@ -320,6 +327,11 @@ def _told(status: int) -> Status:
     if status in (Status.TOO_MANY_SESSIONS, Status.IDENTITY_TOKEN_REJECTED, Status.USER_ACCESS_DENIED):
         return Status(status)
     return Status.SERVER_NOT_CONNECTED
+
+
+def _handle(request: Request) -> slice:
+    """Where a request's handle stands: behind token and timestamp."""
+    return slice(request.header.token.stop + 8, request.header.token.stop + 12)
 
 
 def _header(request: Request, now: Now) -> ResponseHeader:

@@ -514,6 +514,7 @@ async def door(
         last=Remembered(),
         door=stage.door,
         links=links,
+        tasks=tasks,
         clock=now,
         flush=flush,
         request_s=section.request_s,

@@ -8,7 +8,7 @@ itself, without tags.
 from collections.abc import Sequence
 
 from gateway.config.settings import Settings
-from gateway.model.asset import Asset, Span
+from gateway.model.asset import Asset, Span, Speaks
 from gateway.model.moment import Now
 from gateway.model.operation import Operation
 from gateway.wire.modbus import points
@@ -29,7 +29,7 @@ class Plant:
     def __init__(self, settings: Settings | None) -> None:
         self.known = settings is not None
         "Whether a configuration says which assets there are."
-        assets = settings.assets if settings is not None else ()
+        assets = [a for a in settings.assets if a.protocol is Speaks.MODBUS] if settings is not None else ()
         tags = settings.tags if settings is not None else ()
         self.tags = {tag.name: tag for tag in tags}
         places = {a.name: Place(a, [tag for tag in tags if tag.asset == a.name]) for a in assets}

@@ -167,6 +167,9 @@ def _obligations(grant: Grant) -> Excess:
                 yield path, f"{name} is for what IT is told only", "give it to a grant over https or mqtt"
         if name == "readback" and set(grant["actions"]) != {"write"}:
             yield path, "only a write is read back", "give the write a grant of its own"
+        if name == "readback" and "opcua" in grant["protocols"]:
+            mend = "remove it: the server's own status of the write is in the record"
+            yield path, "what is written over opcua is not read back", mend
 
 
 def _addresses(grant: Grant, data: dict[str, Any]) -> Excess:

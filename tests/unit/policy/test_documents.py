@@ -9,6 +9,7 @@ import pytest
 from gateway.policy import documents
 from gateway.policy.bundle import Bundle
 from tests.policy.questions import shipped
+from gateway.shipped import folder
 from tests.unit.policy.bundles import changed
 
 HEAD = "grants:\n"
@@ -157,6 +158,7 @@ def nodes(actions: str, entry: str) -> str:
 
 
 LEVEL = '"nsu=urn:x;s=Level"'
+READ_BACK = "obligations: [{type: readback, tolerance: 0}]}\n"
 START = '"nsu=urn:x;s=Start"'
 GRANTS += [
     ("no nodes", nodes("read", "{}"), 3, "names neither nodes, paths, nor services"),
@@ -181,6 +183,12 @@ GRANTS += [
     ("who may write", nodes("write", f"{{nodes: [{LEVEL}], attributes: [WriteMask]}}"), 3, "never written"),
     ("the server itself", nodes("write", "{nodes: [i=2267]}"), 3, "server's own nodes are never written"),
     ("a node nobody writes", nodes("write", f"{{nodes: [{LEVEL}]}}"), 3, "beyond bounds.writable"),
+    (
+        "a node read back",
+        f"{OPCUA}[write], opcua: [{{nodes: [{LEVEL}]}}],\n     {READ_BACK}",
+        4,
+        "over opcua is not read back",
+    ),
     ("calls of anything", nodes("call", f"{{nodes: [{LEVEL}]}}"), 3, "does not say which `methods`"),
     ("methods of anything", nodes("call", f"{{methods: [{START}]}}"), 3, "of which objects"),
     ("a method of the server", nodes("call", f"{{nodes: [{LEVEL}], methods: [i=12886]}}"), 3, "never called"),
@@ -327,8 +335,9 @@ def test_a_grant_to_nobody_names_its_listener(tmp_path: Path) -> None:
 
 
 def test_no_write_on_a_safety_system(tmp_path: Path) -> None:
-    assets = "assets:\n  plc-1: {kind: safety, zone: plant}\n  meter-1: {kind: meter, zone: plant}\n"
-    faults = documents.faults(changed(tmp_path, {"data/assets.yaml": assets}))
+    assets = (folder("policies") / "data" / "assets.yaml").read_text()
+    safety = assets.replace("plc-1: {kind: plc", "plc-1: {kind: safety")
+    faults = documents.faults(changed(tmp_path, {"data/assets.yaml": safety}))
     assert [fault.what for fault in faults] == [
         "grant operator-level-setpoint: plc-1 is a safety system, which is read only",
         "grant operator-pump: plc-1 is a safety system, which is read only",

@@ -19,11 +19,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.identity import Authentication, Identity, Kind
 from gateway.model.moment import Now
-from gateway.wire.opcua.channel import Token
 from gateway.wire.opcua.client_channel import ClientChannel
 from gateway.wire.opcua.events import Admitted, ChannelLimits, Event, Message, Rejected
 from gateway.wire.opcua.framing import MOST_OPEN, OPEN
-from gateway.wire.opcua.keys import Encrypted, Keys, Plain, Signed
+from gateway.wire.opcua.keys import Encrypted, Keys, Plain, Signed, Token
 from gateway.wire.opcua.security import Credentials
 from gateway.wire.opcua.server_channel import Admit, ServerChannel
 

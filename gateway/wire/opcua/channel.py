@@ -16,12 +16,10 @@
 
 from struct import Struct as Layout
 
-from msgspec import Struct
-
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.moment import Now
+from gateway.wire.opcua.assembly import Assembly
 from gateway.wire.opcua.events import (
-    Aborted,
     ChannelLimits,
     Closed,
     Event,
@@ -40,10 +38,9 @@ from gateway.wire.opcua.framing import (
     Fault,
     error,
 )
-from gateway.wire.opcua.keys import Keys, Unsealed
+from gateway.wire.opcua.keys import Token, Unsealed
 from gateway.wire.opcua.status import Status
 
-MILLISECOND = 1_000_000
 LAST_SEQUENCE = 4_294_966_271
 "A peer may begin again, below `FIRST_SEQUENCES`, after this: 2³² - 1 less 1024 (OPC 10000-6 §6.7.2.4)."
 FIRST_SEQUENCES = 1024
@@ -53,44 +50,17 @@ TURN_SEQUENCE = LAST_SEQUENCE + 1
 _IDS = Layout("<II")
 
 
-class Token(Struct, eq=False):
-    """Keys for a while."""
-
-    id: int
-    incoming: Keys
-    outgoing: Keys
-    made_ns: int
-    lifetime_ms: int
-
-    @property
-    def expires_ns(self) -> int:
-        """When a server stops sending under it."""
-        return self.made_ns + self.lifetime_ms * MILLISECOND
-
-    @property
-    def dead_ns(self) -> int:
-        """When messages under it are not believed any more: after 125 % of its life."""
-        return self.made_ns + self.lifetime_ms * MILLISECOND * 5 // 4
-
-    @property
-    def due_ns(self) -> int:
-        """When a client renews: after 75 % of its life."""
-        return self.made_ns + self.lifetime_ms * MILLISECOND * 3 // 4
-
-
 class Channel:
     """What both ends of a channel have in common."""
 
     __slots__ = (
         "_allowed",
+        "_assembly",
         "_dead_ns",
         "_held",
         "_limits",
         "_most_body",
         "_need",
-        "_part_id",
-        "_part_size",
-        "_parts",
         "_pending",
         "_previous",
         "_received",
@@ -120,9 +90,7 @@ class Channel:
         self._dead_ns = 0
         self._sent = 0
         self._received: int | None = None
-        self._parts: list[bytes] = []
-        self._part_id = 0
-        self._part_size = 0
+        self._assembly = Assembly(limits.buffers)
         self._most_body = 0
         self.channel_id = 0
         self.policy: OpcuaPolicy | None = None
@@ -140,7 +108,7 @@ class Channel:
     @property
     def held(self) -> int:
         """Bytes that wait for the rest of their chunk or message; bounded by a chunk and a message."""
-        return len(self._held) + self._part_size
+        return len(self._held) + self._assembly.size
 
     def take(self) -> bytes:
         """What is to be written now."""
@@ -173,7 +141,7 @@ class Channel:
                 break
             chunk = data[at:end] if length != size else data
             at = end
-            if kind == FINAL and not self._parts:
+            if kind == FINAL and not self._assembly.parts:
                 self._final(chunk, now, events)
             else:
                 self._chunk(kind, chunk, now, events)
@@ -230,9 +198,18 @@ class Channel:
             if kind == CLOSE:
                 self.over = True
                 events.append(Closed())
-            else:
-                self._part(kind, opened, events)
-        elif self._parts:
+                return
+            part = self._assembly.add(kind, opened[1], opened[2])
+            if isinstance(part, Fault):
+                mixed = part is Fault.REQUEST_ID
+                self._lost(
+                    events, Status.SECURITY_CHECKS_FAILED if mixed else Status.TCP_MESSAGE_TOO_LARGE, part
+                )
+            elif isinstance(part, bytes):
+                events.append(Message(opened[1], part, self.policy is None))
+            elif part is not None:
+                events.append(part)
+        elif self._assembly.parts:
             self._lost(events, Status.TCP_MESSAGE_TYPE_INVALID, Fault.TYPE)
         else:
             self._other(kind, chunk, now, events)
@@ -289,33 +266,6 @@ class Channel:
             return True
         return False
 
-    def _part(self, kind: bytes, opened: Unsealed, events: list[Event]) -> None:
-        """A chunk of a message of several."""
-        _, request_id, body = opened
-        if self._parts and request_id != self._part_id:
-            self._lost(events, Status.SECURITY_CHECKS_FAILED, Fault.REQUEST_ID)
-            return
-        if kind == ABORT:
-            self._forget_parts()
-            status, reason = read_abort(body)
-            events.append(Aborted(request_id, status, reason))
-            return
-        mine = self._limits.buffers
-        if 0 < mine.most_message < self._part_size + len(body) or 0 < mine.most_chunks <= len(self._parts):
-            self._lost(events, Status.TCP_MESSAGE_TOO_LARGE, Fault.MESSAGE_SIZE)
-            return
-        self._part_id = request_id
-        self._parts.append(body)
-        self._part_size += len(body)
-        if kind == FINAL:
-            whole = b"".join(self._parts)
-            self._forget_parts()
-            events.append(Message(request_id, whole, self.policy is None))
-
-    def _forget_parts(self) -> None:
-        self._parts = []
-        self._part_size = 0
-
     def _misframed(self, events: list[Event], *, large: bool) -> None:
         if large:
             self._lost(events, Status.TCP_MESSAGE_TOO_LARGE, Fault.SIZE)
@@ -326,7 +276,7 @@ class Channel:
         """Tell the peer the code and interpret nothing more."""
         self.over = True
         self._held.clear()
-        self._forget_parts()
+        self._assembly.forget()
         self.out += error(status)
         events.append(Lost(status, why, detail))
 
@@ -377,13 +327,6 @@ class Channel:
             part = kind if at + most >= len(body) else PART
             chunks.append(seal(part, channel_id, token.id, self._next(), request_id, body[at : at + most]))
         return b"".join(chunks)
-
-
-def read_abort(body: bytes) -> tuple[int, str]:
-    """Why a message was given up (OPC 10000-6 §6.7.3)."""
-    if len(body) < 8:
-        return Status.UNEXPECTED_ERROR, ""
-    return int.from_bytes(body[:4], "little"), body[8:].decode(errors="replace")
 
 
 def open_cap(buffers: Buffers) -> int:

@@ -13,7 +13,7 @@ from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.moment import Now
 from gateway.wire.opcua import messages
 from gateway.wire.opcua.asymmetric import SEQUENCE, head, read_head
-from gateway.wire.opcua.channel import Channel, Token, open_cap
+from gateway.wire.opcua.channel import Channel, open_cap
 from gateway.wire.opcua.events import Acknowledged, ChannelLimits, Event, Lost, Opened
 from gateway.wire.opcua.framing import (
     ACKNOWLEDGE,
@@ -28,7 +28,7 @@ from gateway.wire.opcua.framing import (
     read_acknowledge,
     read_error,
 )
-from gateway.wire.opcua.keys import keys
+from gateway.wire.opcua.keys import Token, keys
 from gateway.wire.opcua.messages import (
     CloseChannelRequest,
     OpenRequest,

@@ -18,10 +18,12 @@ from struct import Struct as Layout
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from msgspec import Struct
 
 from gateway.model.asset import OpcuaMode
 from gateway.wire.opcua.security import Suite, derived
 
+MILLISECOND = 1_000_000
 CLEAR = 16
 "Bytes before the sequence header."
 MAC = 32
@@ -166,3 +168,28 @@ def keys(suite: Suite, mode: OpcuaMode, secret: bytes, seed: bytes) -> Keys:
     """The keys of whoever chose `seed`; the other side chose `secret` (OPC 10000-6 §6.7.5)."""
     mac, key, vector = derived(secret, seed, (32, suite.key_size, BLOCK))
     return Signed(mac) if mode is OpcuaMode.SIGN else Encrypted(mac, key, vector)
+
+
+class Token(Struct, eq=False):
+    """Keys for a while."""
+
+    id: int
+    incoming: Keys
+    outgoing: Keys
+    made_ns: int
+    lifetime_ms: int
+
+    @property
+    def expires_ns(self) -> int:
+        """When a server stops sending under it."""
+        return self.made_ns + self.lifetime_ms * MILLISECOND
+
+    @property
+    def dead_ns(self) -> int:
+        """When messages under it are not believed any more: after 125 % of its life."""
+        return self.made_ns + self.lifetime_ms * MILLISECOND * 5 // 4
+
+    @property
+    def due_ns(self) -> int:
+        """When a client renews: after 75 % of its life."""
+        return self.made_ns + self.lifetime_ms * MILLISECOND * 3 // 4

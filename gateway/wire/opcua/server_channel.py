@@ -15,7 +15,7 @@ from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.moment import Now
 from gateway.wire.opcua import messages
 from gateway.wire.opcua.asymmetric import SEQUENCE, OpenHead, head, read_head
-from gateway.wire.opcua.channel import MILLISECOND, Channel, Token, open_cap
+from gateway.wire.opcua.channel import Channel, open_cap
 from gateway.wire.opcua.events import Admitted, ChannelLimits, Event, Hello, Opened, Rejected
 from gateway.wire.opcua.framing import (
     ABORT,
@@ -29,7 +29,7 @@ from gateway.wire.opcua.framing import (
     agreed,
     read_hello,
 )
-from gateway.wire.opcua.keys import Keys, Plain, keys
+from gateway.wire.opcua.keys import MILLISECOND, Keys, Plain, Token, keys
 from gateway.wire.opcua.messages import OpenRequest, OpenResponse, ResponseHeader, SecurityToken, Unread
 from gateway.wire.opcua.security import (
     BY_URI,

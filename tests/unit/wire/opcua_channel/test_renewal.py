@@ -4,9 +4,9 @@ import pytest
 
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.wire.opcua.asymmetric import SEQUENCE, head
-from gateway.wire.opcua.channel import Token
 from gateway.wire.opcua.events import ChannelLimits, Lost, Message, Opened
 from gateway.wire.opcua.framing import Fault
+from gateway.wire.opcua.keys import Token
 from gateway.wire.opcua.messages import OpenRequest, encode
 from gateway.wire.opcua.security import MODE_NUMBERS, SUITES, Credentials, seal_open, thumbprint
 from gateway.wire.opcua.status import Status

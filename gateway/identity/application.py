@@ -29,6 +29,9 @@ MOST_CHAIN = 4
 "Certificates of a chain: the leaf and three authorities."
 LEAST_RSA, MOST_RSA = 2048, 4096
 "Bits of an application's key: what Basic256Sha256, Aes128_Sha256_RsaOaep and Aes256_Sha256_RsaPss take."
+MOST_VERIFIED, MOST_EXPONENT = 8192, 32
+"""Bits of an RSA key, and of its exponent, that a signature is verified with. Whoever chooses larger ones lets
+us work up to 8 ms for each certificate, before anything is proved."""
 LEAST_EC = 256
 "Bits of an authority's key on a curve."
 MOST_URI = 2048
@@ -79,7 +82,13 @@ def _load(data: bytes) -> x509.Certificate:
             raise Unfit("unreadable", f"critical extension {extension.oid.dotted_string} is not understood")
     # Lazily read by the library; each may raise, and must do so here.
     _ = certificate.subject, certificate.issuer, certificate.signature_hash_algorithm
-    certificate.public_key()
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey) and (
+        key.key_size > MOST_VERIFIED or key.public_numbers().e.bit_length() > MOST_EXPONENT
+    ):
+        raise Unfit(
+            "unreadable", f"an RSA key of more than {MOST_VERIFIED} bits, or of an exponent beyond use"
+        )
     if raw(certificate) != data:
         # What is compared, kept and shown is what was sent: a library that mends encodings would hide that.
         raise Unfit("unreadable", "the certificate is not in DER")

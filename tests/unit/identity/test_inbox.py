@@ -138,6 +138,27 @@ def test_rejecting_one_that_was_put_there_by_hand_too(applications: Applications
     assert applications.approved == frozenset()
 
 
+def test_keys_that_would_cost_us_much_are_not_tried(applications: Applications) -> None:
+    """A signature is verified before a peer proved anything: the work for it is bounded."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "costly")])
+    now = datetime.now(UTC)
+    for bits, exponent in ((3072, 2**3000 + 1), (16384, 65537), (2048, 2**32 + 15)):
+        key = rsa.RSAPublicNumbers(exponent, 2 ** (bits - 1) + 1).public_key()
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key)
+            .serial_number(1)
+            .not_valid_before(now)
+            .not_valid_after(now + timedelta(days=1))
+            .sign(KEY, hashes.SHA256())
+        )
+        answer = applications.admit(made.public_bytes(Encoding.DER), moment())
+        assert isinstance(answer, Refused)
+        assert answer.code == "unreadable"
+
+
 def test_quarantine_is_bounded(inbox: Inbox) -> None:
     """Invariant 9. Who holds most loses its oldest: what others wait for stays."""
     bounds = inbox.bounds = Bounds(most=12, of_one=5, a_minute=10_000)

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.policy import documents
 from gateway.policy.bundle import Bundle
-from tests.policy.questions import shipped
 from gateway.shipped import folder
+from tests.policy.questions import shipped
 from tests.unit.policy.bundles import changed
 
 HEAD = "grants:\n"

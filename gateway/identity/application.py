@@ -30,8 +30,8 @@ MOST_CHAIN = 4
 LEAST_RSA, MOST_RSA = 2048, 4096
 "Bits of an application's key: what Basic256Sha256, Aes128_Sha256_RsaOaep and Aes256_Sha256_RsaPss take."
 MOST_VERIFIED, MOST_EXPONENT = 8192, 32
-"""Bits of an RSA key, and of its exponent, that a signature is verified with. Whoever chooses larger ones lets
-us work up to 8 ms for each certificate, before anything is proved."""
+"""Bits of an RSA key, and of its exponent, that a signature is verified with. A larger one would be up to
+8 ms of work for each certificate, before anything is proved."""
 LEAST_EC = 256
 "Bits of an authority's key on a curve."
 MOST_URI = 2048

@@ -330,21 +330,21 @@ def sequence(*scans: Scan) -> Scan:
     return scan
 
 
-def count(data: bytes, at: int, least: int) -> int:
+def count(data: bytes, at: int, least: int, most: int = MOST_ELEMENTS) -> int:
     """The count of an array of structures that take at least `least` bytes each; null counts as none."""
     (number,) = I32(data, at)
     if number < -1:
         raise Wrong("a count below -1")
-    if number > MOST_ELEMENTS or number * least > len(data) - at - 4:
+    if number > most or number * least > len(data) - at - 4:
         raise Wrong("more elements than are there or allowed")
     return max(number, 0)
 
 
-def array(scan: Scan, least: int = 1) -> Scan:
+def array(scan: Scan, least: int = 1, most: int = MOST_ELEMENTS) -> Scan:
     """An array of structures: count, elements."""
 
     def scan_array(data: bytes, at: int) -> int:
-        number = count(data, at, least)
+        number = count(data, at, least, most)
         at += 4
         for _ in range(number):
             at = scan(data, at)

@@ -20,7 +20,7 @@ from gateway.wire.opcua.codes import status_name
 from gateway.wire.opcua.owning import CHECKS, NAME_SUBSCRIPTIONS
 from gateway.wire.opcua.refusal import CODES
 from gateway.wire.opcua.services import FAULT, SERVICES, Service, Treatment
-from gateway.wire.opcua.structures import DETAILS, FILTERS, OPERANDS
+from gateway.wire.opcua.structures import DETAILS, FILTERS, MOST_REFERENCES, OPERANDS
 from gateway.wire.opcua.unreadable import UNREADABLE
 
 _HEAD = """\
@@ -71,6 +71,7 @@ Checked in: {services}; and in calls of the methods of namespace 0 whose first a
 
 _BOUNDS = (
     ("elements of an array of structures", f"{MOST_ELEMENTS}, and no more than the bytes that are left"),
+    ("references in a browse result", f"{MOST_REFERENCES}"),
     ("elements of an array in a Variant", f"{MOST_VALUES}, and no more than the bytes that are left"),
     ("dimensions of such an array", f"{MOST_DIMENSIONS}; their product no more than its elements"),
     ("bytes of a String, ByteString or XmlElement", f"{MOST_TEXT}"),

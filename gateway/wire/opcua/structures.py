@@ -9,7 +9,6 @@ from gateway.wire.opcua.binary import (
     Scan,
     Wrong,
     array,
-    extension_object,
     fixed,
     known,
     localized_text,
@@ -107,6 +106,6 @@ USER_TOKENS: dict[int, Scan] = {
 
 reference = sequence(node_id, fixed(1), expanded, qualified_name, localized_text, fixed(4), expanded)
 "ReferenceDescription (§7.30)."
-references = array(reference, 18)
-
-__all__ = ["extension_object"]
+MOST_REFERENCES = 100_000
+"References in one browse result: a folder may have many tags, and a client may want them all at once."
+references = array(reference, 18, MOST_REFERENCES)

@@ -7,6 +7,7 @@ never decoded, and a write of it cannot be judged by its value.
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from math import isfinite
 from struct import Struct as Layout
 from struct import unpack_from
@@ -23,6 +24,8 @@ from gateway.wire.quanta import scaled
 
 EPOCH_TICKS = 116_444_736_000_000_000
 "1970 in DateTime: 100 ns since 1601."
+MOST_READ = 512
+"Elements of an array that are read; a longer one is its digest and length: nobody compares so many."
 LAST_TICKS = 2_650_467_743_990_000_000
 "9999-12-31T23:59:59: from there on a DateTime is the latest there is (OPC 10000-6 §5.2.2.5)."
 TYPES = (
@@ -109,8 +112,10 @@ def read_variant(data: bytes, at: int, begins: Prefixes) -> tuple[Typed | Opaque
         one = _READERS.get(kind)
         return (Opaque(called) if one is None else Typed(called, one(data, at + 1, begins)[0])), end
     (number,) = I32(data, at + 1)
-    at += 5
     number = max(number, 0)
+    if number > MOST_READ:
+        return Typed(called, f"sha256:{sha256(data[at:end]).hexdigest()};{number}"), end
+    at += 5
     if kind in NUMBERS:
         return Typed(called, unpack_from(f"<{number}{NUMBERS[kind].format[1:]}", data, at)), end
     one, found = _READERS.get(kind), []

@@ -41,7 +41,19 @@ from gateway.model.errors import PolicyError
 from gateway.policy import opa, question
 from gateway.policy.engine import Engine
 from gateway.policy.loader import load
-from tests.policy.questions import HMI, NOW, OPEN, caller, read, shipped, write
+from tests.policy.questions import (
+    ANNA,
+    HMI,
+    NOW,
+    OPEN,
+    caller,
+    conditioned,
+    nodes,
+    panel,
+    read,
+    shipped,
+    write,
+)
 from tests.unit.policy.bundles import HEAD, changed
 
 Component = Callable[[str], str]
@@ -320,6 +332,69 @@ def test_every_missing_field_on_opa(component: Component) -> None:
     for path, one, other in zip(paths, questions, theirs, strict=True):
         ours = decide(engine, one)
         assert isinstance(ours, Allowed) or not isinstance(other, Allowed), path
+
+
+CHANNEL = {"security", "mode"}
+NEEDED: dict[str, set[str]] = {
+    "Read": {"service", "node", "attribute", *CHANNEL},
+    "HistoryRead": {"service", "node", "attribute", "history_start_ns", "history_end_ns", *CHANNEL},
+    "Browse": {"service", "path", *CHANNEL},
+    "CreateMonitoredItems": {"service", "node", "attribute", "sampling_ms", *CHANNEL},
+    "CreateSubscription": {"service", "node", "publishing_ms", *CHANNEL},
+    "Publish": {"service", "node", *CHANNEL},
+    "Republish": {"service", "node", *CHANNEL},
+    "Write": {"service", "node", "attribute", *CHANNEL},
+    "Call": {"service", "node", "method", "arguments", *CHANNEL},
+}
+"What an operation over OPC UA must say of itself to be allowed, by grants that bound what can be bounded."
+NEEDED_OF_WHO = {("subject", name) for name in ("id", "kind", "auth", "on_behalf_of")} | {("conn", "zone")}
+USERLESS = {"Browse", "Call"}
+"What only the application is granted, not the user on top."
+
+
+def opcua_questions() -> list[tuple[str, dict[str, Any]]]:
+    """One of each service that somebody has, for an application and for a user on top of it."""
+    found = {}
+    for operation in nodes():
+        assert operation.opcua is not None
+        service = operation.opcua.service
+        if service not in NEEDED or (service == "CreateMonitoredItems" and operation.opcua.sampling_ms == -1):
+            continue
+        for user in (None,) if service in USERLESS else (None, ANNA):
+            asked = question.document(panel(on_behalf_of=user), operation, OPEN, "0" * 26, NOW, 0)
+            found[f"{service} for {user}"] = (service, asked)
+    return list(found.values())
+
+
+def test_every_missing_field_of_opcua() -> None:
+    engine = Engine(load(conditioned()))
+    seen = set()
+    for service, document in opcua_questions():
+        seen.add(service)
+        assert isinstance(decide(engine, document), Allowed), service
+        missed = {
+            (part, name)
+            for part in ("opcua", "subject", "conn")
+            for name in document[part]
+            if not isinstance(decide(engine, without(document, (part, name))), Allowed)
+        }
+        assert missed == NEEDED_OF_WHO | {("opcua", name) for name in NEEDED[service]}, service
+    assert seen == set(NEEDED)
+
+
+@pytest.mark.needs("opa")
+def test_every_missing_field_of_opcua_on_opa(component: Component) -> None:
+    policy = load(conditioned())
+    engine = Engine(policy)
+    changed_ones = [
+        without(document, (part, name))
+        for _, document in opcua_questions()
+        for part in ("opcua", "subject", "conn", "state")
+        for name in document[part]
+    ]
+    theirs = opa.decide(policy, changed_ones, component("opa"))
+    for one, other in zip(changed_ones, theirs, strict=True):
+        assert isinstance(decide(engine, one), Allowed) == isinstance(other, Allowed), one
 
 
 def test_an_engine_that_fails_denies() -> None:

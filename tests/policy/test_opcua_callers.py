@@ -23,7 +23,10 @@ OWN = {
     "assets": ["plc-1"],
     "opcua": [
         {"nodes": ["i=2255"]},
-        {"nodes": ["i=84", "i=85", "nsu=urn:demo:plc;s=*"], "attributes": ["Value", "DataType", "DisplayName"]},
+        {
+            "nodes": ["i=84", "i=85", "nsu=urn:demo:plc;s=*"],
+            "attributes": ["Value", "DataType", "DisplayName"],
+        },
         {"services": ["CreateSubscription", "DeleteSubscriptions"]},
     ],
 }

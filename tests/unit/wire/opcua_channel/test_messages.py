@@ -9,7 +9,7 @@ from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from gateway.wire.opcua import messages
-from gateway.wire.opcua.fields import DIAGNOSTICS, LENGTH, Cursor, Extension, Node, UnreadableError
+from gateway.wire.opcua.fields import DIAGNOSTICS, LENGTH, Cursor, Extension, Localized, Node, UnreadableError
 from gateway.wire.opcua.messages import (
     SHAPES,
     USER_TOKENS,
@@ -114,6 +114,7 @@ EXAMPLES: tuple[Any, ...] = (
     CloseSessionRequest(header=ASKED, delete_subscriptions=False),
     CloseSessionResponse(TOLD),
 )
+LOCALIZED = Localized()
 USERS = (
     AnonymousToken("a"),
     UserNameToken("a", "n", b"s", "x"),
@@ -208,6 +209,24 @@ def test_node_ids_are_as_long_as_their_form_says(form: bytes, size: int) -> None
 def test_other_forms_of_node_ids_are_refused(form: bytes) -> None:
     with pytest.raises(UnreadableError):
         Node().read(Cursor(form))
+
+
+def test_a_text_may_name_its_language_which_nobody_reads() -> None:
+    assert LOCALIZED.read(Cursor(b"\3\2\0\0\0de\4\0\0\0T\xc3\xbcr")) == "Tür"
+    assert LOCALIZED.read(Cursor(b"\1\2\0\0\0de")) is None
+    assert LOCALIZED.read(Cursor(b"\0")) is None
+    for wrong in (b"\4", b"\xff", b"\2\2\0\0\0\xff\xfe", b"\2\xfe\xff\xff\xff"):
+        with pytest.raises(UnreadableError):
+            LOCALIZED.read(Cursor(wrong))
+
+
+def test_what_a_server_adds_to_its_header_is_passed_over() -> None:
+    body = messages.fault(7, Status.TIMEOUT, 0)
+    for extra in (b"\0\0\0", b"\1\0\1\0\1\2\0\0\0xx", b"\0\0\2\0\0\0\0"):
+        assert read(body[:-3] + extra, ServiceFault) == read(body, ServiceFault)
+    assert isinstance(read(body[:-3] + b"\0\0\3", ServiceFault), Unread)
+    told = b"\x3f" + bytes(16) + b"\1\0\0\0x" + bytes(4)
+    assert read(body[:20] + told + body[21:], ServiceFault) == read(body, ServiceFault)
 
 
 def test_diagnostics_nest_three_deep_and_no_deeper() -> None:

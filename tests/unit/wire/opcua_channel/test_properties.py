@@ -228,6 +228,16 @@ def test_2_nobody_has_a_message_of_several_chunks_kept(kind: bytes) -> None:
     ]
 
 
+@pytest.mark.parametrize("rest", [b"", b"\xff" * 3, b"\xff" * 12, b"\xff" * 12 + bytes(7)])
+def test_2_an_opening_without_a_header_is_refused(rest: bytes) -> None:
+    (event,) = server().receive(HEAD.pack(b"OPNF", 8 + len(rest)) + rest, at())
+    assert isinstance(event, Lost)
+    assert event.why in {Fault.HEADER, Fault.CHANNEL_ID}
+    clear = head(0, NONE_URI, None, None) + bytes(7)
+    short = clear[:4] + len(clear).to_bytes(4, "little") + clear[8:]
+    assert server().receive(short, at()) == [Lost(FAILED, Fault.OPEN)]
+
+
 @pytest.mark.parametrize("mode", [0, 2, 3])
 def test_2_without_security_no_mode_is_claimed(mode: int) -> None:
     (event,) = plain(server(), mode=mode)
@@ -422,6 +432,18 @@ def test_6_a_session_does_not_move_to_weaker_protection() -> None:
     visit, weaker = Visit(), Visit(channel_id=78, mode=OpcuaMode.SIGN)
     session = visit.activated()
     assert isinstance(visit.check(session, channel=weaker.pair.server), tokens.Refusal)
+
+
+def test_6_an_activation_is_for_the_channel_that_it_was_made_on() -> None:
+    visit, later, third = Visit(), Visit(channel_id=78), Visit(channel_id=79, client="other")
+    session = visit.activated()
+    activation = visit.check(session, channel=later.pair.server)
+    assert isinstance(activation, tokens.Activation)
+    for elsewhere in (visit, third):
+        refused = session.commit(activation, None, elsewhere.pair.server, dice(), at())
+        assert isinstance(refused, tokens.Refusal)
+        assert refused.status is Status.SESSION_ID_INVALID
+    assert session.refuses(visit.pair.server) is None
 
 
 # 7 ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,18 @@ A ServiceFault, or a bad service result, passes untouched (splice rule 5).
 from collections.abc import Sequence
 from struct import Struct as Layout
 
-from gateway.wire.opcua.binary import BROKEN, I32, REST, U32, Wrong, count, data_value, diagnostic_info, texts
+from gateway.wire.opcua.binary import (
+    BROKEN,
+    I32,
+    REST,
+    U32,
+    Wrong,
+    count,
+    counted,
+    data_value,
+    diagnostic_info,
+    texts,
+)
 from gateway.wire.opcua.binary import FIXED as SIZES
 from gateway.wire.opcua.binary import extension_object as extra
 from gateway.wire.opcua.codes import BAD, status_slug
@@ -131,10 +142,12 @@ def denied(items: Items, status: int) -> bytes:
 def read_answer(outbound: Outbound, body: bytes) -> ServiceAnswer | Malformed:
     """What a server answered to that request. Never raises, whatever the bytes are."""
     try:
-        return _read(outbound, body)
+        found = _read(outbound, counted(body))
     except BROKEN as wrong:
         what = str(wrong) if isinstance(wrong, Wrong) else "the bytes end too early"
         return Malformed(Status.COMMUNICATION_ERROR, what)
+    found.body = body
+    return found
 
 
 def read_response_header(body: bytes) -> tuple[int, int, int]:
@@ -172,7 +185,7 @@ def _read(outbound: Outbound, body: bytes) -> ServiceAnswer:
             raise Wrong("bytes that no field owns")
         return ServiceAnswer(outbound, body, status, False, start)
     number = count(body, at, len(items.tail) + 4 if not items.values else 1)
-    counted = at
+    place = at
     at += 4
     if items.values:
         borders, statuses, parts = _values(body, at, number)
@@ -190,7 +203,7 @@ def _read(outbound: Outbound, body: bytes) -> ServiceAnswer:
             raise Wrong(f"{number} results for {len(outbound.kept)} items")
         if many not in (0, number) and not outbound.untouched:
             raise Wrong(f"{many} diagnostics for {number} results")
-    return ServiceAnswer(outbound, body, status, False, start, counted, tuple(borders), statuses, parts)
+    return ServiceAnswer(outbound, body, status, False, start, place, tuple(borders), statuses, parts)
 
 
 Results = tuple[list[int], tuple[int, ...], tuple[bytes | str, ...]]

@@ -18,11 +18,13 @@ __all__ = [
     "DOUBLE",
     "I32",
     "I64",
+    "LONG",
     "MOST_DEPTH",
     "MOST_DIAGNOSTICS",
     "MOST_DIMENSIONS",
     "MOST_ELEMENTS",
     "MOST_NAME",
+    "MOST_STEPS",
     "MOST_TEXT",
     "MOST_VALUES",
     "U16",
@@ -46,6 +48,11 @@ MOST_DEPTH = 8
 MOST_DIAGNOSTICS = 5
 "How deep a DiagnosticInfo may lie in others; OPC 10000-4 §7.12 allows servers to stop where they like."
 
+LONG = 65_535
+"Bytes of a message from which on what is scanned of it one by one is counted; a shorter one costs little."
+MOST_STEPS = 100_000
+"Elements of all arrays of a long message together: null elements of one byte would keep us busy for long."
+
 Scan = Callable[[bytes, int], int]
 "Where what begins at the offset ends."
 
@@ -64,6 +71,25 @@ class Wrong(Exception):  # noqa: N818 (never leaves this package)
 
 BROKEN = (Wrong, IndexError, struct.error, RecursionError)
 "What a scanner can raise."
+
+
+class LongBody(bytes):
+    """The bytes of a long message, and how many elements may still be scanned."""
+
+    left = MOST_STEPS
+
+
+def counted(body: bytes) -> bytes:
+    """The same bytes, ready to be scanned: a long message keeps count."""
+    return LongBody(body) if len(body) > LONG else body
+
+
+def step(data: bytes, number: int) -> None:
+    """So many elements will be scanned one by one."""
+    if isinstance(data, LongBody):
+        data.left -= number
+        if data.left < 0:
+            raise Wrong("more elements than a message may have")
 
 
 def fixed(size: int) -> Scan:
@@ -240,6 +266,7 @@ def _array(data: bytes, at: int, mask: int, size: int, depth: int) -> int:
         scan = _other(kind)
         if count * LEAST[kind] > len(data) - at:
             raise Wrong("an array longer than what is there")
+        step(data, count)
         for _ in range(count):
             at = scan(data, at, depth)
     return dimensions(data, at, count) if mask & DIMENSIONS else at
@@ -337,6 +364,7 @@ def count(data: bytes, at: int, least: int, most: int = MOST_ELEMENTS) -> int:
         raise Wrong("a count below -1")
     if number > most or number * least > len(data) - at - 4:
         raise Wrong("more elements than are there or allowed")
+    step(data, number)
     return max(number, 0)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 
 from gateway.model.decision import Why
 from gateway.wire.opcua.binary import (
+    LONG,
     MOST_DEPTH,
     MOST_DIAGNOSTICS,
     MOST_DIMENSIONS,
     MOST_ELEMENTS,
     MOST_NAME,
+    MOST_STEPS,
     MOST_TEXT,
     MOST_VALUES,
 )
@@ -73,6 +75,7 @@ _BOUNDS = (
     ("elements of an array of structures", f"{MOST_ELEMENTS}, and no more than the bytes that are left"),
     ("references in a browse result", f"{MOST_REFERENCES}"),
     ("elements of an array in a Variant", f"{MOST_VALUES}, and no more than the bytes that are left"),
+    (f"elements of all arrays of a message of more than {LONG} bytes", f"{MOST_STEPS}"),
     ("dimensions of such an array", f"{MOST_DIMENSIONS}; their product no more than its elements"),
     ("bytes of a String, ByteString or XmlElement", f"{MOST_TEXT}"),
     ("bytes of names, identifiers, index ranges, locales", f"{MOST_NAME}"),

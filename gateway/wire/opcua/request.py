@@ -10,7 +10,7 @@ from struct import Struct as Layout
 
 from msgspec import Struct
 
-from gateway.wire.opcua.binary import BROKEN, MOST_ELEMENTS, MOST_NAME, Wrong, count, node_id
+from gateway.wire.opcua.binary import BROKEN, MOST_ELEMENTS, MOST_NAME, Wrong, count, counted, node_id
 from gateway.wire.opcua.services import SERVICES, Service, Treatment
 from gateway.wire.opcua.status import Status
 
@@ -221,10 +221,11 @@ def read_header(body: bytes) -> Header | None:
     return Header(token, handle, timestamp, wanted, audit, hint, at + 7)
 
 
-def read_parameters(service: Service, tail: bytes) -> Parameters:
+def read_parameters(service: Service, parameters: bytes) -> Parameters:
     """Where the items of a service's parameters lie. Raises what scanners raise."""
+    tail = counted(parameters)
     at = service.before(tail, 0)
-    counted, items = at, service.items
+    place, items = at, service.items
     borders: tuple[int, ...] = ()
     if items is not None:
         number = count(tail, at, items.least)
@@ -241,7 +242,7 @@ def read_parameters(service: Service, tail: bytes) -> Parameters:
     at = service.after(tail, at)
     if at != len(tail):
         raise Wrong("bytes that no field owns" if at < len(tail) else "the bytes end too early")
-    return Parameters(service, tail, counted, borders)
+    return Parameters(service, parameters, place, borders)
 
 
 _NOBODY: Mapping[int, int] = {}

@@ -18,10 +18,14 @@ from tests.unit.wire.opcua.samples import (
     SAMPLES,
     UPSTREAM,
     answer,
+    browse_result,
     decoded,
     diagnostic,
+    expanded,
+    reference,
     statuses,
     ua,
+    value,
 )
 
 ANSWERED = [name for name in NAMES if name not in {"RegisterNodes", "UnregisterNodes"}]
@@ -188,6 +192,18 @@ def test_parts_are_value_bytes_or_what_is_bad() -> None:
     written = read_answer(outbound("Write"), SAMPLES["Write"][1])
     assert isinstance(written, ServiceAnswer)
     assert written.parts == (b"", "bad_node_id_unknown")
+
+
+def test_a_long_answer_passes_as_it_came() -> None:
+    many = answer(
+        "Browse", Results=[browse_result(*[reference(expanded(at), f"n{at}") for at in range(3000)])] * 2
+    )
+    found = read_answer(outbound("Browse"), many)
+    assert isinstance(found, ServiceAnswer)
+    assert found.encode() is many
+    values = value([None] * 60_000, ua.VariantType.String)
+    over = answer("Read", Results=[values] * 6)
+    assert isinstance(read_answer(outbound("Read"), over), Malformed)
 
 
 def test_codes_are_named_as_the_standard_does() -> None:

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from gateway.guard.ports import Parted
-from gateway.wire.opcua.binary import MOST_DEPTH, MOST_ELEMENTS, MOST_NAME, MOST_TEXT, MOST_VALUES
+from gateway.wire.opcua.binary import (
+    LONG,
+    MOST_DEPTH,
+    MOST_ELEMENTS,
+    MOST_NAME,
+    MOST_STEPS,
+    MOST_TEXT,
+    MOST_VALUES,
+)
 from gateway.wire.opcua.request import (
     MOST_SEEN,
     Improper,
@@ -283,6 +291,23 @@ def test_values_lie_in_each_other_only_so_deep() -> None:
         assert isinstance(read_request(variant_write(make(MOST_DEPTH - 1))), Request)
         assert isinstance(read_request(variant_write(make(MOST_DEPTH))), Malformed)
         assert isinstance(read_request(variant_write(make(20_000))), Malformed)
+
+
+def test_a_long_message_has_only_so_many_elements() -> None:
+    """Null elements of one byte are quickly sent and slowly looked at."""
+    for element in (b"\x17", b"\x18", b"\x19"):
+        kind = bytes((element[0] | 0x80,))
+        fits = kind + pack("<i", MOST_STEPS - 1) + bytes(MOST_STEPS - 1)
+        assert isinstance(read_request(variant_write(fits)), Request)
+        over = kind + pack("<i", MOST_STEPS) + bytes(MOST_STEPS)
+        assert isinstance(read_request(variant_write(over)), Malformed)
+    found = asked("Call")
+    head = found.body[: found.header.end]
+    many = b"\x00\x07\x00\x07" + pack("<i", 5_000) + b"\x00" * 5_000
+    assert isinstance(read_request(head + pack("<i", 19) + many * 19), Request)
+    assert isinstance(read_request(head + pack("<i", 21) + many * 21), Malformed)
+    short = b"\x97" + pack("<i", LONG - 1_000) + bytes(LONG - 1_000)
+    assert isinstance(read_request(variant_write(short)), Request)
 
 
 def test_bodies_of_known_structures_fit_their_length() -> None:

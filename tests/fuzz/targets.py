@@ -264,6 +264,8 @@ class Target(Struct, frozen=True):
     "Bytes of the longest input."
     seconds: int = 5
     "How long it is fuzzed in the tests."
+    ci_seconds: int = 5
+    "The same under CI."
 
 
 TARGETS: dict[str, Target] = {
@@ -277,9 +279,9 @@ TARGETS: dict[str, Target] = {
         Target(session, 0.015, 380),
         Target(extensions, 0.005, 1000),
         Target(certificate, 0.005, 1400),
-        Target(opcua_channel, 0.1, 600, seconds=3),
-        Target(opcua_messages, 0.1, 1200, seconds=3),
-        Target(opcua_requests, 0.2, 700, seconds=3),
-        Target(opcua_answers, 0.1, 1400, seconds=3),
+        Target(opcua_channel, 0.1, 600, seconds=2, ci_seconds=15),
+        Target(opcua_messages, 0.1, 1200, seconds=2, ci_seconds=15),
+        Target(opcua_requests, 0.2, 700, seconds=2, ci_seconds=15),
+        Target(opcua_answers, 0.1, 1400, seconds=2, ci_seconds=15),
     )
 }

@@ -54,7 +54,7 @@ def _listener(parts: "Parts", section: Section) -> OpcuaListener:
         inbox=Inbox(trusted.folder),
         users=Users(section.users),
         routes=mine,
-        accounts={name: account for name, route in mine.items() if (account := _account(route.asset))},
+        accounts={name: one for name, route in mine.items() if (one := account(route.asset))},
         door=parts.door,
         last=parts.values,
         tasks=parts.tasks,
@@ -107,7 +107,7 @@ def _myself(parts: "Parts", asset: Asset) -> Myself:
     return Myself(credentials, uri_of(credentials), f"dmz-gateway {own.name}")
 
 
-def _account(asset: Asset) -> Account | None:
+def account(asset: Asset) -> Account | None:
     """The account of `user: fixed`."""
     server = asset.opcua
     if server is None or server.user is not OpcuaUser.FIXED:

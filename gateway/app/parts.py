@@ -11,6 +11,7 @@ from typing import Any
 from gateway.admin import activation_routes
 from gateway.app import opcua
 from gateway.app.activation import Activation
+from gateway.app.collecting import opcua_collector
 from gateway.app.deciding import Deciding
 from gateway.app.exporting import exporter
 from gateway.app.listening import listeners
@@ -133,6 +134,7 @@ class Parts:
             count=self.metrics.count,
             backoff_s=settings.collector.backoff_s,
         )
+        self.opcua_collector = opcua_collector(self)
         self.plan_polls()
         self.api, self.broker = self._api(), self._broker()
         self.changed: Callable[[], None] = lambda: None
@@ -266,3 +268,4 @@ class Parts:
         ]
         places = {name: route.place for name, route in self.routes.items()}
         self.collector.replace(polls, places, {name: route.plant for name, route in self.routes.items()})
+        self.opcua_collector.replace(self.settings.tags)

@@ -87,6 +87,7 @@ class Gateway:
             await listener.start()
         if parts.settings.collector.enabled:
             parts.tasks.start(self._again("polling", parts.collector.run), "collector")
+            parts.tasks.start(self._again("collecting", parts.opcua_collector.run), "OPC UA collector")
         parts.exporter.start(Tasks())  # of its own: it ends after the journal, which ends after the others
         if parts.broker is not None:
             parts.tasks.start(self._again("publishing", parts.broker.run), "mqtt")

@@ -44,7 +44,7 @@ def status(parts: Parts) -> dict[str, Any]:
             for name, server in parts.opcua.items()
         ],
         "tags": parts.values.qualities(),
-        "collector": parts.collector.status(),
+        "collector": {**parts.collector.status(), **parts.opcua_collector.status()},
         "mqtt": parts.broker.status() if parts.broker is not None else None,
         "journal": parts.journal.status(),
         "export": parts.exporter.status(),

@@ -27,11 +27,11 @@ from gateway.model.asset import Table
 from gateway.model.decision import Why
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
-from gateway.model.sample import Quality, Value
+from gateway.model.sample import Quality
 from gateway.publish.backoff import BackOff
 from gateway.publish.poll_plan import Poll
 from gateway.publish.ports import Count, Holder
-from gateway.publish.values import Reading, Values
+from gateway.publish.values import Reading, Values, decimal
 from gateway.wire.modbus import functions, points
 from gateway.wire.modbus.meaning import Place
 
@@ -257,7 +257,7 @@ class Collector:
             if value is None:
                 batch.append(Reading(tag.name, None, Quality.BAD, "undecodable"))
             else:
-                batch.append(Reading(tag.name, _decimal(points.rounded(tag, value)), good, why))
+                batch.append(Reading(tag.name, decimal(points.rounded(tag, value)), good, why))
         self._values.update(batch, now)
 
     def failed(self, polling: Polling, why: Why) -> None:
@@ -294,11 +294,3 @@ class Collector:
         self._values.update(
             [Reading(tag.name, None, Quality.BAD, reason) for each in pollings for tag in each.poll.tags], now
         )
-
-
-def _decimal(value: Value) -> Value:
-    """The number as a person would write it: 3 · 0.1 is 0.3, and not above a limit of 0.3.
-
-    Floats of scaled registers carry 15 significant digits at most; 16 or 17 are noise of the multiplication.
-    """
-    return float(f"{value:.15g}") if isinstance(value, float) else value

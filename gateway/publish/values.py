@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.model.asset import Asset, Tag
 from gateway.model.moment import Now
@@ -17,12 +18,16 @@ from gateway.wire.modbus import points
 
 
 class Reading(Struct, frozen=True, gc=False):
-    """What one poll said about one tag; `update` makes a Sample of it."""
+    """What one poll, or one notification, said about one tag; `update` makes a Sample of it."""
 
     tag: str
     value: Value | None
     quality: Quality
     reason: str = ""
+    at_ns: int | None = None
+    "Acquisition time as the plant tells it (wall clock); null where it tells none: then when it arrived."
+    age_ns: int = 0
+    "How long before it arrived the plant may have taken the value."
 
 
 class Subscription:
@@ -125,14 +130,31 @@ class Values:
                 value=before.value if reading.quality is Quality.BAD else reading.value,
                 quality=reading.quality,
                 reason=reading.reason,
-                at_ns=now.wall_ns,
+                at_ns=now.wall_ns if reading.at_ns is None else reading.at_ns,
                 received_ns=now.wall_ns,
-                mono_ns=before.mono_ns if reading.quality is Quality.BAD else now.mono_ns,
+                mono_ns=before.mono_ns if reading.quality is Quality.BAD else now.mono_ns - reading.age_ns,
                 sequence=before.sequence + 1,
             )
         news = [reading.tag for reading in readings if reading.tag in samples]
         for subscription in self._subscriptions:
             subscription.note(news)
+
+    def confirm(self, names: Iterable[str], mono_ns: int, now: Now) -> None:
+        """The plant says that these have not changed until then: what is known of them is that young again.
+
+        That is no new sample. Who was told that a value is stale hears that it is not any more.
+        """
+        news = []
+        for name in names:
+            sample = self._samples.get(name)
+            if sample is None or sample.quality is Quality.BAD or sample.mono_ns >= mono_ns:
+                continue
+            if now.mono_ns - sample.mono_ns > self.tags[name].stale_ms * 1_000_000:
+                news.append(name)
+            self._samples[name] = replace(sample, mono_ns=mono_ns)
+        if news:
+            for subscription in self._subscriptions:
+                subscription.note(news)
 
     def sample(self, name: str) -> Sample | None:
         """The latest sample of a tag, None if there is no such tag."""
@@ -203,3 +225,11 @@ def _unread(name: str, now: Now) -> Sample:
         received_ns=now.wall_ns,
         mono_ns=now.mono_ns,
     )
+
+
+def decimal(value: Value) -> Value:
+    """The number as a person would write it: 3 · 0.1 is 0.3, and not above a limit of 0.3.
+
+    Floats of scaled registers carry 15 significant digits at most; 16 or 17 are noise of the multiplication.
+    """
+    return float(f"{value:.15g}") if isinstance(value, float) else value

@@ -13,12 +13,14 @@ from weakref import WeakSet
 
 from gateway.guard.passage import Door, enter, finish
 from gateway.guard.ports import Answer
+from gateway.guard.stages import waive
 from gateway.guard.verdict import Forward, Pending
 from gateway.model.asset import OpcuaServer
-from gateway.model.decision import Why
+from gateway.model.decision import Decision, Denied, Waived, Why
 from gateway.model.errors import IdentityError
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
+from gateway.model.operation import Operation
 from gateway.relay.flush import Flush
 from gateway.relay.link.links import Links
 from gateway.relay.link.opcua import OpcuaLink
@@ -134,7 +136,7 @@ class OpcuaLinks:
         if not self._room(reserved):
             self.counts["refused_full"] += 1
             raise LinkRefused(Status.TOO_MANY_SESSIONS, f"{self.asset.name} has all sessions that it bears")
-        if self._clock().mono_ns < self._down_until_ns:
+        if not reserved and self._clock().mono_ns < self._down_until_ns:
             raise LinkRefused(Status.SERVER_NOT_CONNECTED, f"{self.asset.name} was away a moment ago")
         self._opening[reserved] += 1
         try:
@@ -181,11 +183,7 @@ class OpcuaLinks:
     async def ask(self, link: OpcuaLink, body: bytes) -> ServiceAnswer | Why:
         """A question of the gateway's own, through the passage. Why.DENIED where policy says no."""
         now = self._clock()
-        request = read_request(body)
-        if not isinstance(request, Request):
-            raise TypeError(f"what we ask cannot be read: {request}")
-        context = Context(link.namespaces or (STANDARD,), self.server.policy.value, self.server.mode.value)
-        operations = self.place.operations(request, context, self._last, now)
+        request, operations = self._understood(link, body, now)
         frame = Outbound(request, link.token)
         verdict = enter(frame, operations, self.me, self._door, now)
         if isinstance(verdict, Pending):
@@ -195,6 +193,25 @@ class OpcuaLinks:
         reply = Reply()
         link.send(verdict.permit, reply, self._clock())
         return await reply.wait()
+
+    async def allowed(self, link: OpcuaLink, body: bytes) -> tuple[bool, ...]:
+        """Whether each part of such a question would pass now. Nothing is sent, and nothing recorded."""
+        door, now, found = self._door, self._clock(), []
+        for operation in self._understood(link, body, now)[1]:
+            decision: Decision | Waived | None = door.engine.decide(self.me, operation, now)
+            if decision is None:
+                decision = await door.engine.ask(self.me, operation, now)
+            if isinstance(decision, Denied):
+                decision = waive(decision, operation, self.me, door.stages)
+            found.append(operation.unreadable is None and not isinstance(decision, Denied))
+        return tuple(found)
+
+    def _understood(self, link: OpcuaLink, body: bytes, now: Now) -> tuple[Request, tuple[Operation, ...]]:
+        request = read_request(body)
+        if not isinstance(request, Request):
+            raise TypeError(f"what we ask cannot be read: {request}")
+        context = Context(link.namespaces or (STANDARD,), self.server.policy.value, self.server.mode.value)
+        return request, self.place.operations(request, context, self._last, now)
 
     async def _establish(self, account: Account | None, closed: Closed, timeout_ms: float) -> OpcuaLink:
         server = self.server
@@ -263,6 +280,7 @@ class OpcuaLinks:
                 "asset %s: policy must let the gateway read i=2255 of it (NamespaceArray), or nobody gets in",
                 self.asset.name,
             )
+            raise LinkRefused(Status.USER_ACCESS_DENIED, f"{self.asset.name}: policy denies its namespaces")
         found = None if isinstance(answer, Why) else _texts(answer)
         if not found:
             raise LinkRefused(Status.SERVER_NOT_CONNECTED, f"{self.asset.name}: its namespaces are not known")

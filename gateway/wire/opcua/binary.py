@@ -48,9 +48,9 @@ MOST_DEPTH = 8
 MOST_DIAGNOSTICS = 5
 "How deep a DiagnosticInfo may lie in others; OPC 10000-4 §7.12 allows servers to stop where they like."
 
-LONG = 65_535
+LONG = 32_768
 "Bytes of a message from which on what is scanned of it one by one is counted; a shorter one costs little."
-MOST_STEPS = 100_000
+MOST_STEPS = 50_000
 "Elements of all arrays of a long message together: null elements of one byte would keep us busy for long."
 
 Scan = Callable[[bytes, int], int]

@@ -103,6 +103,9 @@ def ns_ticks(ns: int) -> int:
 def read_variant(data: bytes, at: int, begins: Prefixes) -> tuple[Typed | Opaque, int]:
     """A Variant that was scanned, and where it ends. `Wrong` where a text in it is none."""
     mask = data[at]
+    number_of = NUMBERS.get(mask)
+    if number_of is not None:
+        return Typed(TYPES[mask], number_of.unpack_from(data, at + 1)[0]), at + 1 + number_of.size
     end = variant(data, at)
     kind = mask & 0x3F
     called = TYPES[kind] + ("[]" if mask & ARRAY else "")

@@ -5,11 +5,11 @@ from gateway.model.operation import Operation
 from gateway.wire.opcua.binary import I32, I64, U16, U32, node_id, type_number
 from gateway.wire.opcua.interpreting import VALUE, Asking, attribute_name
 from gateway.wire.opcua.nodeid import read_string
-from gateway.wire.opcua.showing import exact, finite, shown
+from gateway.wire.opcua.showing import beyond, exact, finite, shown
 from gateway.wire.opcua.structures import READ_AT_TIMES, READ_EVENTS, READ_PROCESSED, READ_RAW
 from gateway.wire.opcua.unreadable import Unreadable
 from gateway.wire.opcua.values import Typed, raw, read_data_value, read_variant, ticks_ns
-from gateway.wire.quanta import MOST_QUANTA, point, quanta_of_raw
+from gateway.wire.quanta import point, quanta_of_raw
 
 OBJECTS = "i=85"
 "The Objects folder: where browse paths begin."
@@ -42,7 +42,7 @@ def write_item(asking: Asking, at: int) -> Operation:
         why = Unreadable.OPAQUE_VALUE
     elif not finite(typed):
         why = Unreadable.NOT_A_NUMBER
-    elif _beyond(typed):
+    elif beyond(typed):
         why = Unreadable.BEYOND_2_53
     if written.status & 0xC000_0000:
         why = why or Unreadable.BAD_QUALITY
@@ -74,11 +74,6 @@ def _becomes(tag: Tag, typed: Typed) -> tuple[int | None, Unreadable | None]:
     return (q, None) if q is not None else (None, Unreadable.BEYOND_2_53)
 
 
-def _beyond(typed: Typed) -> bool:
-    values = typed.value if isinstance(typed.value, tuple) else (typed.value,)
-    return any(isinstance(each, int) and abs(each) > MOST_QUANTA for each in values)
-
-
 def call_item(asking: Asking, at: int) -> Operation:
     """An object, a method of it, and arguments."""
     node, at = asking.node(at)
@@ -95,7 +90,7 @@ def call_item(asking: Asking, at: int) -> Operation:
             continue
         if not finite(typed):
             why = why or Unreadable.NOT_A_NUMBER
-        elif _beyond(typed):
+        elif beyond(typed):
             why = why or Unreadable.BEYOND_2_53
         found.append(_argument(typed))
     return asking.operation(unreadable=why, node=node, method=method, arguments=tuple(found))

@@ -28,7 +28,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--tour", action="store_true", help="walk through it; exit 0 only if every step held"
     )
-    command.add_argument("--require", choices=["mqtt"], help="fail where this part cannot be shown")
+    command.add_argument(
+        "--require",
+        choices=["mqtt", "opcua"],
+        action="append",
+        default=[],
+        help="fail where this part cannot be shown; repeatable",
+    )
     command.add_argument("--keep", type=Path, metavar="DIR", help="use this folder, and leave it there")
     command.add_argument("--json", action="store_true", help="for programs: facts, or one object a step")
     command.set_defaults(run=run)
@@ -67,10 +73,15 @@ def _show(world: "World", args: argparse.Namespace) -> int:
     from gateway.demo.tour import tour
 
     if world.broker is None:
-        if args.require == "mqtt":
+        if "mqtt" in args.require:
             raise GatewayError("mosquitto is not installed, and --require mqtt was given")
         if not args.json:
             print("skipped: MQTT (no mosquitto is installed)")
+    if not world.opcua:
+        if "opcua" in args.require:
+            raise GatewayError("asyncua is not installed, and --require opcua was given")
+        if not args.json:
+            print("skipped: OPC UA (asyncua is not installed)")
     world.build()
     world.start()
     if args.tour:

@@ -19,6 +19,10 @@ CAST = (
     Request(profile="gateway-server", zone="plant", name="gw-1", ips=LOOPBACK, dns=("localhost",)),
     Request(profile="gateway-server", zone="it", name="gw-1", ips=LOOPBACK, dns=("localhost",)),
     Request(profile="log-signer", zone="plant", name="log-1"),
+    # The OPC UA side: the gateway's application, the server in the plant, and a client.
+    Request(profile="opcua-application", zone="plant", name="gw-ua", ips=LOOPBACK, dns=("localhost",)),
+    Request(profile="opcua-application", zone="plant", name="plc-2", ips=LOOPBACK, dns=("localhost",)),
+    Request(profile="opcua-application", zone="plant", name="mes-1", ips=LOOPBACK, dns=("localhost",)),
     # Clients on the plant side. `bare-1` claims no role.
     Request(profile="modbus-client", zone="plant", name="hmi-1", role="operator"),
     Request(profile="modbus-client", zone="plant", name="view-1", role="viewer"),

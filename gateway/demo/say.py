@@ -77,6 +77,16 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "Over OPC UA: read, write within limits and beyond them, call a method, watch a value (asyncua)",
+        (
+            "opcua read Tank.Level; opcua read Tank.Recipe",
+            "opcua write Tank.LevelSetpoint 70; opcua write Tank.LevelSetpoint 97",
+            "opcua call Tank.StartBatch 2; opcua call Tank.ResetTotal",
+            "opcua watch Tank.Level 5",
+            "tail -n 3 $D/seen/plc-2     # what the server itself was asked",
+        ),
+    ),
+    (
         "Values in IT, with unit, quality and time",
         (
             "it https://127.0.0.1:{https}/api/v1/tags/plc-1.level",
@@ -117,12 +127,16 @@ def what_to_try(world: World, *, kept: bool = False) -> str:
         f"    D={shlex.quote(str(world.folder))}",
         f'    gw() {{ PYTHONPATH={root} {python} -m gateway "$@"; }}',
         f'    client() {{ PYTHONPATH={root} {python} -m gateway.demo.client --demo "$D" "$@"; }}',
+        f'    opcua() {{ PYTHONPATH={root} {python} -m gateway.demo.opcua_client --demo "$D" "$@"; }}',
         f'    person() {{ local who=$1; shift; gw "$@" {admin}; }}',
         f'    it() {{ curl -sS --cacert $D/pki/root/ca.pem --cert {me}.pem --key {me}.key "$@"; echo; }}',
     ]
     for title, commands in SECTIONS:
         if "MQTT" in title and not world.broker:
             lines += ["", "  skipped: MQTT (no mosquitto is installed)"]
+            continue
+        if "OPC UA" in title and not world.opcua:
+            lines += ["", "  skipped: OPC UA (asyncua is not installed)"]
             continue
         lines += ["", f"  {title}"]
         lines += [

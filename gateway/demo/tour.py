@@ -2,6 +2,7 @@
 
 import json
 
+from gateway.demo import opcua_steps
 from gateway.demo.modbus_steps import (
     allowed_write,
     certified_read,
@@ -37,6 +38,11 @@ STEPS = (
     Step("https", "IT gets values over HTTPS", values_over_https),
     Step("https-stranger", "a stranger gets none", https_without_certificate),
     Step("mqtt", "IT gets values over MQTT", values_over_mqtt),
+    Step("opcua-read", "an OPC UA client reads a server's values", opcua_steps.read),
+    Step("opcua-write", "and writes within its limits", opcua_steps.write),
+    Step("opcua-denied-write", "beyond them it is refused in its place", opcua_steps.denied_write),
+    Step("opcua-denied-method", "so is a method that no grant covers", opcua_steps.denied_method),
+    Step("opcua-subscribe", "and it watches a value", opcua_steps.subscribe),
     Step("policy-change", "a grant taken away counts at once", policy_changes),
     Step("plc-stopped", "a PLC that stops is seen as such", plc_stopped),
     Step("revoked", "revoking a certificate ends its live connection", revoked),

@@ -9,6 +9,7 @@ DIR/logs/           what every child said             DIR/seen/       what each 
 import getpass
 import http.client
 import importlib.resources
+import importlib.util
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from typing import Any, TypeVar
 from gateway.config.read import read
 from gateway.demo import certificates, client
 from gateway.demo.children import Children
+from gateway.demo.opcua_policy import lay_over
 from gateway.demo.plant import DEVICES
 from gateway.model.errors import GatewayError
 from gateway.shipped import folder as shipped
@@ -40,12 +42,13 @@ POLL_S = 0.05
 LISTENING = range(20_000, 32_000)
 "Below what Linux and macOS give to outgoing connections."
 
-PORTS = ("modbus", "https", "admin", "broker", *DEVICES)
+PORTS = ("modbus", "opcua", "https", "admin", "broker", *DEVICES, "plc-2")
 
 CLIENTS = {
     "hmi-1": "plant",
     "view-1": "plant",
     "bare-1": "plant",
+    "mes-1": "plant",
     "historian-1": "it",
     "pat": "plant",
     "vendor-1": "plant",
@@ -74,6 +77,11 @@ def until(what: str, within_s: float, look: Callable[[], T | None]) -> T:
 def mosquitto() -> str | None:
     """Path of the broker, where one is installed (Debian keeps it in sbin)."""
     return shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+
+
+def asyncua() -> bool:
+    """Whether OPC UA can be shown: server and client of the demo are asyncua's."""
+    return importlib.util.find_spec("asyncua") is not None
 
 
 def free_ports(count: int) -> list[int]:
@@ -105,6 +113,7 @@ class World:
         "The log's verifier key, kept apart from the log: the copy beside it proves nothing to a doubter."
         self.ports: dict[str, int] = {}
         self.broker = mosquitto()
+        self.opcua = asyncua()
         self.children = Children(folder / "logs")
         self._pids: dict[str, int] = {}
         self._tags = 0
@@ -133,6 +142,11 @@ class World:
         text = (self.folder / "seen" / device).read_text(encoding="utf-8")
         return [bytes.fromhex(json.loads(line)["hex"]) for line in text.splitlines()]
 
+    def asked(self, device: str, service: str) -> list[dict[str, Any]]:
+        """What an OPC UA server was asked since the start: an object for each item of that service."""
+        text = (self.folder / "seen" / device).read_text(encoding="utf-8")
+        return [line for line in map(json.loads, text.splitlines()) if line["service"] == service]
+
     def build(self) -> None:
         """Write every file that the children need. The folder holds keys: mode 0700."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -141,9 +155,13 @@ class World:
             (self.folder / sub).mkdir()
         certificates.make(self.pki, datetime.now(UTC))
         shutil.copytree(shipped("policies"), self.policies)
+        if self.opcua:
+            lay_over(self.policies / "data")
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         names = {name.removesuffix("-1"): str(port) for name, port in self.ports.items()}
-        names["user"] = getpass.getuser()
+        names |= {"user": getpass.getuser(), "opcua_port": names["opcua"], "plc_2": names["plc-2"]}
+        for part in ("opcua", "opcua_assets", "opcua_tags"):
+            names[part] = _filled(f"{part}.yaml", names) if self.opcua else ""
         self.config.write_text(_filled("gateway.yaml", names), encoding="utf-8")
         if self.broker:
             with self.config.open("a", encoding="utf-8") as file:
@@ -157,8 +175,12 @@ class World:
 
     def start(self) -> None:
         """Start the plant, the broker and the gateway, and wait until values have come through."""
+        if self.opcua:
+            self._start_opcua()
         for device in DEVICES:
             self.start_device(device)
+        if self.opcua:
+            self._listening("plc-2")
         if self.broker:
             self._start("broker", self.broker, "-c", "mosquitto.conf")
             self._listening("broker")
@@ -173,6 +195,13 @@ class World:
         command = [sys.executable, "-m", "gateway.demo.plant", device, "--port", port, "--seen", seen]
         self._start(device, *command)
         self._listening(device)
+
+    def _start_opcua(self) -> None:
+        port, issued = str(self.ports["plc-2"]), self.pki / "plant" / "issued"
+        command = [sys.executable, "-m", "gateway.demo.opcua_plant", "--port", port]
+        command += ["--certificate", str(issued / "plc-2.pem"), "--key", str(issued / "plc-2.key")]
+        command += ["--anchors", str(self.pki / "plant" / "anchors.pem")]
+        self._start("plc-2", *command, "--seen", str(self.folder / "seen" / "plc-2"))
 
     def stop_device(self, device: str) -> None:
         """Switch a device off."""
@@ -218,6 +247,7 @@ class World:
             "ports": self.ports,
             "pids": self._pids,
             "mqtt": self.broker is not None,
+            "opcua": self.opcua,
         }
 
     def _start(self, name: str, *command: str) -> None:

@@ -1,4 +1,4 @@
-"""The tour's steps again, from outside: openssl, curl, mosquitto_sub and pymodbus against a running demo.
+"""The tour's steps again, from outside: openssl, curl, mosquitto_sub, pymodbus and asyncua against a demo.
 
     python tests/e2e/outside.py DIR        in the checkout, where `dmz-gateway demo --keep DIR` is running
 
@@ -7,7 +7,9 @@ person would, by its command line: to ask why, to revoke, to verify. Exits 1 at 
 not hold.
 """
 
+import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -20,12 +22,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from asyncua import Client, ua
+from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss
+from asyncua.crypto.uacrypto import CertProperties
 from pymodbus.client import ModbusTcpClient, ModbusTlsClient
 from pymodbus.exceptions import ModbusException
 
 DIR = Path(sys.argv[1])
 DEMO: dict[str, Any] = json.loads((DIR / "demo.json").read_text())
 PORTS, CA = DEMO["ports"], DEMO["ca"]
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 TOPICS = ("acme/demo/tank-farm/tank-1/level", "acme/demo/utilities/meter-1/power", "dmz/demo/gw-1/status")
 
 
@@ -262,6 +268,93 @@ def values_over_mqtt() -> None:
     hold(run(*at, "-t", TOPICS[0], "-C", "1", "-W", "3").returncode != 0, "a stranger gets none")
 
 
+def opcua(does: Callable[[Any, Callable[[str], Any]], Any], direct: bool = False) -> Any:
+    """What somebody does in an OPC UA session of the MES, through the gateway or past it."""
+
+    async def go() -> Any:
+        port, path, server = ("plc-2", "tank-farm", "plc-2") if direct else ("opcua", "plc-2", "gw-ua")
+        pair = DEMO["certificates"]["mes-1"]
+        client = Client(f"opc.tcp://127.0.0.1:{PORTS[port]}/{path}", timeout=10)
+        client.application_uri = "urn:demo.example:plant:mes-1"
+        await client.set_security(
+            SecurityPolicyAes256Sha256RsaPss,
+            CertProperties(pair["certificate"], "pem"),
+            CertProperties(pair["key"], "pem"),
+            server_certificate=CertProperties(f"{DEMO['pki']}/plant/issued/{server}.pem", "pem"),
+        )
+        async with client:
+            index = await client.get_namespace_index("urn:demo.example:tank-farm")
+            return await does(client, lambda name: client.get_node(f"ns={index};s=Tank.{name}"))
+
+    return asyncio.run(go())
+
+
+def in_the_server(name: str) -> Any:
+    return opcua(lambda _, node: node(name).read_value(), direct=True)
+
+
+def asked(service: str) -> list[Any]:
+    lines = map(json.loads, (DIR / "seen" / "plc-2").read_text().splitlines())
+    return [line for line in lines if line["service"] == service]
+
+
+async def refused(doing: Any) -> bool:
+    try:
+        await doing
+    except ua.uaerrors.BadUserAccessDenied:
+        return True
+    return False
+
+
+def opcua_reads_and_writes() -> None:
+    seen = len(asked("Write"))
+    new = 62.0 if in_the_server("LevelSetpoint") != 62.0 else 61.0
+
+    async def does(_: Any, node: Callable[[str], Any]) -> Any:
+        await node("LevelSetpoint").write_value(ua.DataValue(ua.Variant(new, ua.VariantType.Double)))
+        return await node("LevelSetpoint").read_value(), await node("Recipe").read_value()
+
+    back, recipe = opcua(does)
+    hold(back == new, f"it is read back: {back}")
+    hold(recipe == in_the_server("Recipe"), "the gateway's values are the server's")
+    hold([line["value"] for line in asked("Write")[seen:]] == [new], "the server received it once")
+
+
+def opcua_refuses() -> None:
+    before, seen = in_the_server("LevelSetpoint"), [len(asked(one)) for one in ("Write", "Call")]
+
+    async def does(client: Any, node: Callable[[str], Any]) -> list[bool]:
+        tank = client.get_node(node("x").nodeid.to_string().replace("Tank.x", "Tank"))
+        return [
+            await refused(node(name).write_value(ua.DataValue(ua.Variant(value, ua.VariantType.Double))))
+            for name, value in (("LevelSetpoint", 97.0), ("PumpSpeedSetpoint", 50.0))
+        ] + [await refused(tank.call_method(node("ResetTotal").nodeid))]
+
+    hold(opcua(does) == [True] * 3, "Bad_UserAccessDenied each time")
+    hold(in_the_server("LevelSetpoint") == before, "the set point is unchanged")
+    hold([len(asked(one)) for one in ("Write", "Call")] == seen, "the server heard nothing of it")
+
+
+def opcua_watches() -> None:
+    async def does(client: Any, node: Callable[[str], Any]) -> list[float]:
+        got: list[float] = []
+        enough = asyncio.Event()
+
+        class Handler:
+            def datachange_notification(self, _node: Any, value: float, _data: Any) -> None:
+                got.append(value)
+                if len(got) >= 3:
+                    enough.set()
+
+        subscription = await client.create_subscription(200, Handler())
+        await subscription.subscribe_data_change(node("Level"), sampling_interval=100)
+        await asyncio.wait_for(enough.wait(), 10)
+        return got
+
+    got = opcua(does)
+    hold(len(got) >= 3 and all(0 <= value <= 100 for value in got), f"notifications: {got}")
+
+
 def policy_changes() -> None:
     grants = Path(DEMO["policies"], "data", "grants.yaml")
     text = grants.read_text()
@@ -349,6 +442,9 @@ STEPS: tuple[Callable[[], None], ...] = (
     hidden_write,
     values_over_https,
     values_over_mqtt,
+    opcua_reads_and_writes,
+    opcua_refuses,
+    opcua_watches,
     policy_changes,
     plc_stopped,
     revoked,

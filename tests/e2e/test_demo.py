@@ -80,7 +80,18 @@ def replace(file: Path, text: str) -> None:
 def test_every_step_of_the_tour_holds(tmp_path: Path) -> None:
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "demo", "--tour", "--json", "--require", "mqtt"],
+        [
+            sys.executable,
+            "-m",
+            "gateway",
+            "demo",
+            "--tour",
+            "--json",
+            "--require",
+            "mqtt",
+            "--require",
+            "opcua",
+        ],
         cwd=ROOT,
         env={**os.environ, "PATH": path, "TMPDIR": str(tmp_path)},
         capture_output=True,
@@ -90,7 +101,7 @@ def test_every_step_of_the_tour_holds(tmp_path: Path) -> None:
     )
     steps = [json.loads(line) for line in done.stdout.splitlines()]
     assert [step for step in steps if step["outcome"] != "ok"] == [], done.stderr
-    assert len(steps) == 18
+    assert len(steps) == 23
     assert done.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +109,7 @@ def test_every_step_of_the_tour_holds(tmp_path: Path) -> None:
 def test_a_script_from_outside_agrees(demo: Demo) -> None:
     done = outside(demo)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "18 steps held" in done.stdout
+    assert "21 steps held" in done.stdout
 
 
 def test_it_fails_where_policy_allows_all(demo: Demo) -> None:

@@ -26,6 +26,15 @@ def test_a_required_part_that_is_missing_is_an_error(
     assert not (tmp_path / "world").exists()
 
 
+def test_opc_ua_that_is_missing_is_an_error_where_it_is_required(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world, "asyncua", lambda: False)
+    assert main(["demo", "--keep", str(tmp_path / "world"), "--require", "opcua"]) == 2
+    assert "asyncua is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "world").exists()
+
+
 def test_waiting_ends_and_says_for_what() -> None:
     with pytest.raises(world.DemoError, match=r"waited 0 s in vain: the tide"):
         world.until("the tide", 0.2, lambda: None)

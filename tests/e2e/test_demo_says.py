@@ -129,6 +129,10 @@ def test_what_it_prints_works_in_any_folder(
     code, said = shell.printed("client read holding 10 10")
     assert (code, len(said.split())) == (0, 10), said
     assert shell.printed("gw status")[0] == 0
+    code, said = shell.printed("opcua read")
+    assert (code, len(said.splitlines())) == (0, 2), said
+    assert shell.printed("opcua write") == (1, "written\nBadUserAccessDenied\n")
+    assert shell.printed("opcua call") == (1, "120.0\nBadUserAccessDenied\n")
     code, said = shell.printed("openssl s_client")
     assert code == 0
     assert "alert certificate required" in said

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from asyncua import Client, Server, ua
+from asyncua.common.utils import Buffer
 from asyncua.crypto import security_policies
 from asyncua.crypto.uacrypto import CertProperties
+from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary, struct_to_binary
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
@@ -30,7 +32,8 @@ from gateway.wire.opcua.messages import (
     GetEndpointsResponse,
     ResponseHeader,
 )
-from gateway.wire.opcua.security import Credentials
+from gateway.wire.opcua.request import Request, read_request
+from gateway.wire.opcua.security import Credentials, thumbprint
 from gateway.wire.opcua.server_channel import ServerChannel
 from gateway.wire.opcua.status import Status
 from tests.opcua import MODES, OFFERS, POLICIES, admitted, credentials
@@ -139,8 +142,8 @@ class Door:
 
 
 @asynccontextmanager
-async def door() -> AsyncIterator[Door]:
-    served = Door(credentials("server"))
+async def door(mine: Credentials | None = None) -> AsyncIterator[Door]:
+    served = Door(mine or credentials("server"))
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
     async with server:
@@ -148,9 +151,10 @@ async def door() -> AsyncIterator[Door]:
         server.close()
 
 
-def files(folder: Path, name: str) -> tuple[Path, Path]:
+def files(folder: Path, who: str | Credentials) -> tuple[Path, Path]:
     """Certificate and key as asyncua wants them."""
-    mine = credentials(name)
+    mine = credentials(who) if isinstance(who, str) else who
+    name = thumbprint(mine.leaf).hex()
     certificate, key = folder / f"{name}.der", folder / f"{name}.pem"
     certificate.write_bytes(mine.leaf)
     key.write_bytes(mine.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -158,12 +162,18 @@ def files(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 async def their_client(
-    served: Door, folder: Path, policy: OpcuaPolicy, mode: OpcuaMode, *, pinned: bool = True
+    served: Door,
+    folder: Path,
+    policy: OpcuaPolicy,
+    mode: OpcuaMode,
+    *,
+    pinned: bool = True,
+    who: Credentials | None = None,
 ) -> Client:
     client = Client(served.url, timeout=10)
     client.application_uri = "urn:test:client"
-    certificate, key = files(folder, "client")
-    server = CertProperties(files(folder, "server")[0]) if pinned else None
+    certificate, key = files(folder, who or "client")
+    server = CertProperties(files(folder, served.mine)[0]) if pinned else None
     await client.set_security(
         THEIR_POLICIES[policy], certificate, key, server_certificate=server, mode=THEIR_MODES[mode]
     )
@@ -221,6 +231,59 @@ async def test_a_client_of_asyncua_comes_with_a_certificate_of_its_user(tmp_path
         client.disconnect_socket()
 
 
+@each_policy
+async def test_keys_of_more_than_2048_bits_and_chains_pass_between_asyncua_and_us(
+    policy: OpcuaPolicy, tmp_path: Path
+) -> None:
+    """Such keys need a second byte for the size of the padding; the chain stands behind the leaf."""
+    wide = credentials("wide", 3072)
+    chained = Credentials((wide.leaf, credentials("other").leaf), wide.key)
+    async with door(chained) as served:
+        client = await their_client(served, tmp_path, policy, OpcuaMode.SIGN_AND_ENCRYPT, who=wide)
+        await client.connect_socket()
+        await client.send_hello()
+        await client.open_secure_channel()
+        await client.create_session()
+        await client.activate_session()
+        assert served.seen[-1] == tokens.Anonymous()
+        client.disconnect_socket()
+
+
+async def test_a_long_request_of_asyncua_comes_in_chunks(tmp_path: Path) -> None:
+    async with door() as served:
+        client = await their_client(served, tmp_path, OpcuaPolicy.BASIC256SHA256, OpcuaMode.SIGN_AND_ENCRYPT)
+        await client.connect_socket()
+        await client.send_hello()
+        await client.open_secure_channel()
+        await client.create_session()
+        await client.activate_session()
+        nodes = [client.get_node(f"ns=2;s=Tank.Level.{number:08}") for number in range(9_000)]
+        with pytest.raises(ua.UaStatusCodeError):
+            await client.read_values(nodes)
+        asked = served.seen[-1]
+        assert isinstance(asked, Message)
+        request = read_request(asked.body)
+        assert isinstance(request, Request)
+        assert request.items == 9_000
+        client.disconnect_socket()
+
+
+async def test_a_long_answer_of_asyncua_comes_in_chunks(tmp_path: Path) -> None:
+    async with their_server(tmp_path) as (_, port):
+        visitor = Visitor(
+            f"opc.tcp://127.0.0.1:{port}/", port, OpcuaPolicy.BASIC256SHA256, OpcuaMode.SIGN_AND_ENCRYPT
+        )
+        upstream = await visitor.log_in(None)
+        asked = ua.ReadRequest()
+        asked.RequestHeader.AuthenticationToken = nodeid_from_binary(Buffer(upstream.token))
+        status = ua.ReadValueId(NodeId=ua.NodeId(2256), AttributeId=ua.AttributeIds.Value)  # type: ignore[arg-type]
+        asked.Parameters.NodesToRead = [status] * 5_000
+        body = await visitor.ask(struct_to_binary(asked))
+        assert len(body) > 5 * 65_535
+        answer = struct_from_binary(ua.ReadResponse, Buffer(body))
+        assert len(answer.Results) == 5_000
+
+
 class Visitor:
     """A client of ours."""
 
@@ -250,6 +313,18 @@ class Visitor:
         assert isinstance(event, Message)
         assert event.request_id == request_id
         return event.body
+
+    async def log_in(self, account: login.Account | None) -> login.Upstream:
+        await self.connect()
+        nonce = os.urandom(32)
+        us = ApplicationDescription(uri="urn:test:client", kind=1)
+        asked = login.create(self.channel, us, self.url, "gateway", nonce, 60_000.0, 0, moment())
+        upstream = login.created(await self.ask(asked), self.channel, nonce)
+        assert isinstance(upstream, login.Upstream), upstream
+        ask = login.activate(self.channel, upstream, account, moment())
+        assert isinstance(ask, bytes), ask
+        assert isinstance(login.activated(await self.ask(ask)), bytes)
+        return upstream
 
 
 @asynccontextmanager
@@ -286,17 +361,8 @@ async def test_a_server_of_asyncua_gives_sessions_under_every_policy_and_mode(tm
 
 
 async def visit(port: int, policy: OpcuaPolicy, mode: OpcuaMode, account: login.Account | None) -> None:
-    url = f"opc.tcp://127.0.0.1:{port}/"
-    visitor = Visitor(url, port, policy, mode)
-    await visitor.connect()
-    nonce = os.urandom(32)
-    us = ApplicationDescription(uri="urn:test:client", kind=1)
-    asked = login.create(visitor.channel, us, url, "gateway", nonce, 60_000.0, 0, moment())
-    upstream = login.created(await visitor.ask(asked), visitor.channel, nonce)
-    assert isinstance(upstream, login.Upstream), upstream
-    ask = login.activate(visitor.channel, upstream, account, moment())
-    assert isinstance(ask, bytes), ask
-    assert isinstance(login.activated(await visitor.ask(ask)), bytes)
+    visitor = Visitor(f"opc.tcp://127.0.0.1:{port}/", port, policy, mode)
+    upstream = await visitor.log_in(account)
     visitor.writer.write(visitor.channel.renew(moment()))
     event = await visitor.event()
     assert isinstance(event, Opened)

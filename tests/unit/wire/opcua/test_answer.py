@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from asyncua.ua.ua_binary import struct_to_binary
 
-from gateway.wire.opcua.answer import DENIED, ServiceAnswer, read_answer
+from gateway.wire.opcua.answer import DENIED, ServiceAnswer, denied, read_answer
 from gateway.wire.opcua.codes import status_name, status_slug
 from gateway.wire.opcua.request import Malformed, Outbound, Request, read_request
-from gateway.wire.opcua.services import SERVICES, Treatment
+from gateway.wire.opcua.services import BY_NAME, SERVICES, Treatment
 from gateway.wire.opcua.status import Status
 from tests.unit.wire.opcua.samples import (
     HANDLE,
@@ -214,3 +214,23 @@ def test_codes_are_named_as_the_standard_does() -> None:
     assert status_name(0x8FFF0000) == "0x8FFF0000"
     assert status_slug(0x801F0000) == "bad_user_access_denied"
     assert status_slug(0x8FFF0000) == "status_8fff0000"
+
+
+def test_refusals_have_the_size_of_the_shortest_result() -> None:
+    sizes = {
+        "Read": 5,
+        "Write": 4,
+        "Call": 16,
+        "HistoryRead": 11,
+        "Browse": 12,
+        "BrowseNext": 12,
+        "TranslateBrowsePathsToNodeIds": 8,
+        "CreateMonitoredItems": 23,
+        "ModifyMonitoredItems": 19,
+        "TransferSubscriptions": 8,
+    }
+    for name in PARTED:
+        items = BY_NAME[name].items
+        assert items is not None
+        assert len(denied(items, DENIED)) == sizes.get(name, 4)
+        assert b"\x00\x00\x1f\x80" in denied(items, DENIED)

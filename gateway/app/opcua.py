@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 from gateway.config.settings import OpcuaListener as Section
 from gateway.identity.applications import Applications
 from gateway.identity.inbox import Inbox
+from gateway.identity.trust import CrlState
 from gateway.identity.users import Users
 from gateway.model.asset import Asset, OpcuaUser, Speaks
 from gateway.model.errors import IdentityError
+from gateway.model.moment import Now
+from gateway.model.record import RecordKind
 from gateway.relay.link.opcua_links import OpcuaLinks
 from gateway.relay.link.opcua_opening import Myself
 from gateway.relay.opcua.credentials import load_credentials, load_server, read_password, uri_of
@@ -20,6 +23,7 @@ from gateway.wire.opcua.meaning import NodePlace
 if TYPE_CHECKING:
     from gateway.app.parts import Parts
 
+WORSE: tuple[CrlState, ...] = ("fresh", "stale", "grace_over", "missing")
 REQUEST_S = 60.0
 "How long a server may take where no listener leads to it: the collector's questions."
 
@@ -62,7 +66,30 @@ def _listener(parts: "Parts", section: Section) -> OpcuaListener:
         ulids=parts.ulids,
         count=parts.metrics.count,
         flush=parts.flush,
+        told=lambda what, why: _told(parts, what, why),
     )
+
+
+def _told(parts: "Parts", what: str, why: str | None) -> None:
+    """What is wrong with files, for `status`; on record when it begins."""
+    if why is None:
+        parts.refused.pop(what, None)
+    elif parts.refused.get(what) != why:
+        parts.refuse(what, why, RecordKind.CONFIG, parts.now())
+
+
+def crl_states(parts: "Parts", now: Now) -> tuple[tuple[str, CrlState], ...]:
+    """The worst state of the revocation lists that count in each zone: its own, issuers' and users'."""
+    states: dict[str, CrlState] = {name: trust.crl_state(now) for name, trust in parts.trust.items()}
+    found = [(zone, trusted.crl_state(now)) for zone, trusted in parts.applications.items()]
+    found += [
+        (each.limits.zone, each.users.crl_state(now))
+        for each in parts.listeners
+        if isinstance(each, OpcuaListener)
+    ]
+    for zone, state in found:
+        states[zone] = max(states[zone], state, key=WORSE.index)
+    return tuple(sorted(states.items()))
 
 
 def _route(parts: "Parts", asset: Asset) -> OpcuaRoute:

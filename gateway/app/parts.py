@@ -14,7 +14,7 @@ from gateway.app.activation import Activation
 from gateway.app.collecting import opcua_collector
 from gateway.app.deciding import Deciding
 from gateway.app.exporting import exporter
-from gateway.app.listening import listeners
+from gateway.app.listening import AnyListener, listeners
 from gateway.app.people import People
 from gateway.app.policies import Policies
 from gateway.app.reviewing import review_api
@@ -57,6 +57,7 @@ class Parts:
         self.path = path
         self.settings = settings
         self.folder = folder
+        self.listeners: list[AnyListener] = []
         self.listening = False
         "Whether everything listens."
         self.metrics = Metrics()

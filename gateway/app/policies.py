@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.app.changes import by, changes
+from gateway.app.opcua import crl_states
 from gateway.app.pins import MOST_HISTORY, Past, Pin, Pins
 from gateway.model.errors import Fault, IdentityError, PolicyError, UntriedError
 from gateway.model.record import RecordKind
@@ -97,7 +98,7 @@ class Policies:
             freeze=parts.settings.gateway.freeze,
             windows=windows_now(windows, now.wall_ns, posture.windows(now)),
             break_glass=posture.broken(now),
-            crls=tuple(sorted((name, trust.crl_state(now)) for name, trust in parts.trust.items())),
+            crls=crl_states(parts, now),
             clock=parts.clock.state(now),
             trusted=now.trusted,
         )

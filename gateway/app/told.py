@@ -6,16 +6,19 @@ from typing import Any
 from msgspec.structs import asdict
 
 from gateway import __version__
+from gateway.app.opcua import crl_states
 from gateway.app.parts import Parts
 from gateway.identity.contexts import expiry
 from gateway.model.errors import IdentityError
 from gateway.model.moment import SECOND
 from gateway.publish.pages import rfc3339
+from gateway.relay.opcua.listener import OpcuaListener
 
 
 def status(parts: Parts) -> dict[str, Any]:
     """Everything an operator asks first."""
     now = parts.now()
+    crls = dict(crl_states(parts, now))
     return {
         "gateway": parts.settings.gateway.name,
         "version": __version__,
@@ -25,7 +28,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "policy": {**parts.deciding.status(), **parts.activation.status(now)},
         "people": parts.people.status(now),
         "trust": [
-            {"zone": name, "crl": trust.crl_state(now), "version": trust.version, "error": trust.error}
+            {"zone": name, "crl": crls[name], "version": trust.version, "error": trust.error}
             for name, trust in parts.trust.items()
         ],
         "listeners": [listener.status() for listener in parts.listeners],
@@ -96,6 +99,8 @@ def dated(parts: Parts) -> list[tuple[str, int]]:
     files |= {each.syslog.certificate for each in parts.settings.audit.export if each.syslog is not None}
     found = [entry for trust in parts.trust.values() for entry in trust.expiries()]
     found += [entry for trusted in parts.applications.values() for entry in trusted.expiries()]
+    doors = [each for each in parts.listeners if isinstance(each, OpcuaListener)]
+    found += [entry for each in doors for entry in each.users.expiries()]
     active = parts.decider.bundle
     if active is not None and active.release is not None and active.release.expires_ns is not None:
         found.append(("policy", active.release.expires_ns))

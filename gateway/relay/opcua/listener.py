@@ -75,9 +75,13 @@ class OpcuaListener:
         ulids: Ulids,
         count: Count,
         flush: Flush,
+        told: Callable[[str, str | None], None] = lambda _what, _why: None,
         channel_limits: ChannelLimits | None = None,
     ) -> None:
-        """`accounts`: whom a server sees where its asset says `user: fixed`, by the asset's name."""
+        """`accounts`: whom a server sees where its asset says `user: fixed`, by the asset's name.
+
+        `told` hears what could not be read, and why; null where all of it could.
+        """
         self.limits = limits
         self.applications = applications
         self.users = users
@@ -100,6 +104,7 @@ class OpcuaListener:
         self.quiet = False
         "Nothing more is taken."
         self._inbox = inbox
+        self._told = told
         self._routes = dict(routes)
         self._accounts = dict(accounts)
         self._ulids = ulids
@@ -213,14 +218,30 @@ class OpcuaListener:
         """Look round, ten times a second: trust and users that changed, policy that changed."""
         now = self.clock()
         if self.applications.changed():
-            self.applications.reload()
+            self._reload_applications(now)
         if self.users.changed():
             self.users.reload()
+            self._told(f"users of {self.limits.name}", self.users.error)
         versions = self.applications.version, self.users.version
         if versions != self._versions or now.mono_ns - self._judged_ns > JUDGE_S * SECOND:
             self._versions, self._judged_ns = versions, now.mono_ns
             self.judge()
         self.again.look()
+
+    def _reload_applications(self, now: Now) -> None:
+        """Approved, rejected, revoked: read again, and on record."""
+        before = self.applications.approved
+        self.applications.reload()
+        after = self.applications.approved
+        if before != after:
+            note = {
+                "what": "applications",
+                "zone": self.limits.zone,
+                "approved": sorted(after - before),
+                "withdrawn": sorted(before - after),
+            }
+            self.door.journal.event(RecordKind.CONFIG, note, now)
+        self._told(f"applications of zone {self.limits.zone}", self.applications.error)
 
     def _sweep(self) -> None:
         now = self.clock()

@@ -108,9 +108,7 @@ class Local:
             refusal = tokens.Refusal(Status.SERVER_URI_INVALID, f"no server at {asked.url!r}"[:300])
         elif admitted is None or caller is None:
             refusal = tokens.Refusal(Status.SECURITY_MODE_INSUFFICIENT, "a channel without security")
-        elif (
-            listener.sessions.of_certificate(admitted.identity.fingerprint) >= listener.limits.sessions_of_one
-        ):
+        elif listener.sessions.of_application(admitted.identity.subject) >= listener.limits.sessions_of_one:
             refusal = tokens.Refusal(Status.TOO_MANY_SESSIONS, "the application has all sessions it may have")
         if refusal is not None or route is None or admitted is None or caller is None:
             self._no(client, request_id, handle, "CreateSession", refusal, now)

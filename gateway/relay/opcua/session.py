@@ -115,7 +115,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._by_token: dict[bytes, Session] = {}
-        self._of_certificate: Counter[str | None] = Counter()
+        self._of_application: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -126,20 +126,20 @@ class Sessions:
     def add(self, session: Session) -> None:
         """One more."""
         self._by_token[session.rights.token] = session
-        self._of_certificate[session.admitted.identity.fingerprint] += 1
+        self._of_application[session.admitted.identity.subject] += 1
 
     def remove(self, session: Session) -> None:
         """One less; it may be gone already."""
         if self._by_token.pop(session.rights.token, None) is not None:
-            self._of_certificate[session.admitted.identity.fingerprint] -= 1
+            self._of_application[session.admitted.identity.subject] -= 1
 
     def get(self, token: bytes) -> Session | None:
         """The session of that token: 256 random bits, so that the time of a look-up tells nobody anything."""
         return self._by_token.get(token)
 
-    def of_certificate(self, fingerprint: str | None) -> int:
-        """How many one application has."""
-        return self._of_certificate[fingerprint]
+    def of_application(self, subject: str) -> int:
+        """How many one application has, by whatever certificate."""
+        return self._of_application[subject]
 
     def of_user(self, subject: str) -> int:
         """How many active ones one user has, whatever application they came by."""

@@ -15,7 +15,7 @@ from gateway.wire.opcua.keys import Encrypted, Keys, Mac, Plain, Signed
 from gateway.wire.opcua.security import (
     BY_URI,
     MOST_CHAIN_BYTES,
-    MOST_OPEN_BLOCKS,
+    MOST_OPEN_SECRET,
     SUITES,
     certificates,
     derived,
@@ -135,13 +135,14 @@ def test_open_secure_channel_is_sealed_for_any_size_of_body(
 def test_a_wrapped_secret_of_too_many_blocks_costs_no_operation(policy: OpcuaPolicy) -> None:
     suite, mine = SUITES[policy], credentials("server")
     key = mine.key.public_key()
-    step = 256 - suite.overhead
-    fits = wrap(suite, key, bytes(step * MOST_OPEN_BLOCKS))
-    assert unwrap(suite, mine.key, fits, MOST_OPEN_BLOCKS) == bytes(step * MOST_OPEN_BLOCKS)
-    assert unwrap(suite, mine.key, fits + fits[:256], MOST_OPEN_BLOCKS) is None
-    assert unwrap(suite, mine.key, fits[:-1], MOST_OPEN_BLOCKS) is None
-    assert unwrap(suite, mine.key, b"", MOST_OPEN_BLOCKS) is None
-    assert unwrap(suite, mine.key, b"\xff" * 256, MOST_OPEN_BLOCKS) is None
+    most = (256 - suite.overhead) * 6
+    fits = wrap(suite, key, bytes(most))
+    assert len(fits) == MOST_OPEN_SECRET
+    assert unwrap(suite, mine.key, fits, MOST_OPEN_SECRET) == bytes(most)
+    assert unwrap(suite, mine.key, fits + fits[:256], MOST_OPEN_SECRET) is None
+    assert unwrap(suite, mine.key, fits[:-1], MOST_OPEN_SECRET) is None
+    assert unwrap(suite, mine.key, b"", MOST_OPEN_SECRET) is None
+    assert unwrap(suite, mine.key, b"\xff" * 256, MOST_OPEN_SECRET) is None
 
 
 @each_policy

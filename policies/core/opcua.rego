@@ -98,6 +98,24 @@ deny contains {
 	not callable(input.opcua.method)
 }
 
+# METADATA
+# title: What a server says of its sessions is for nobody
+# description: |
+#   All clients are sessions of the gateway to a server, so its arrays of session, security and subscription
+#   diagnostics show each client what the others do (OPC 10000-5 §6.3.3, §6.3.4). Its counters may be granted.
+# custom:
+#   code: guardrail.opcua_diagnostics
+#   iec62443: SR 4.1
+deny contains {
+	"code": "guardrail.opcua_diagnostics",
+	"msg": "these nodes show the sessions of other clients",
+} if {
+	input.opcua.node in {
+		"i=2290", # SubscriptionDiagnosticsArray
+		"i=3706", "i=3707", "i=3708", # SessionsDiagnosticsSummary, SessionDiagnosticsArray, SessionSecurityDiagnosticsArray
+	}
+}
+
 callable(method) if {
 	foreign(method)
 } else if {

@@ -480,7 +480,7 @@ MODBUS: dict[str, tuple[Any, ...]] = {
 }
 OPCUA: dict[str, tuple[Any, ...]] = {
     "service": ("Read", "Write", "HistoryRead", "HistoryUpdate", "CreateSubscription", "ModifySubscription"),
-    "node": (LEVEL, f"{LEVEL}.x", "nsu=urn:demo:plc;s=Pump", "i=2267", None),
+    "node": (LEVEL, f"{LEVEL}.x", "nsu=urn:demo:plc;s=Pump", "i=2267", "i=3707", None),
     "path": ("/Plant/plc-1/Pump", "/Plant/plc-10", None),
     "attribute": ("Value", "DisplayName", "WriteMask", None),
     "method": (f"{LEVEL}.Reset", "i=12886", None),

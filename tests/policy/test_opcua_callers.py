@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from asyncua.ua import ObjectIds
 from msgspec.structs import replace
 
 from gateway.model.decision import Allowed, Decision
@@ -143,6 +144,14 @@ def test_the_gateway_can_be_given_what_it_needs_of_a_server() -> None:
         assert allowed(Action.SUBSCRIBE, service=service, node=None, attribute=None, publishing_ms=1000)
     assert not allowed(Action.READ, node="i=2274"), "other clients' sessions"
     assert not allowed(Action.BROWSE, service="Browse", node="i=2274", attribute=None)
+
+
+@pytest.mark.parametrize("number", ["2290", "3706", "3707", "3708"])
+def test_nobody_reads_about_the_sessions_of_others(number: str) -> None:
+    names = {value: name for name, value in vars(ObjectIds).items() if isinstance(value, int)}
+    assert "Diagnostics" in names[int(number)], "the standard's own number"
+    assert "guardrail.opcua_diagnostics" in codes(panel(), node(node=f"i={number}"))
+    assert "guardrail.opcua_diagnostics" in codes(panel(on_behalf_of=ANNA), node(node=f"i={number}"))
 
 
 def test_services_are_the_same_for_the_loader_and_the_guardrail() -> None:

@@ -79,7 +79,6 @@ class Fault(StrEnum):
     SEQUENCE = "sequence number out of order"
     REQUEST_ID = "chunks of two messages are mixed"
     MESSAGE_SIZE = "message has too many bytes or chunks"
-    ABORT = "abort cannot be read"
 
 
 class Buffers(Struct, frozen=True):

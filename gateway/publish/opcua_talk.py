@@ -32,7 +32,9 @@ from gateway.wire.opcua.values import ns_ticks
 MOST_AT_ONCE = 500
 "Items in one request; halved for servers that say it is too many."
 SETTING_UP_S = 15.0
-"How long each step may take until values come: connecting, subscribing, a batch of items."
+"How long each step may take until values come, at least: connecting, subscribing, a batch of items."
+SETTING_UP_ANSWERS = 10
+"… and in times that the asset has for one request: a session needs six of them."
 REFUSED_AGAIN_S = 30.0
 "How long until items are asked for again that the server did not make: a PLC fills its address space slowly."
 LAST_SEQUENCE = 0xFFFF_FFFF
@@ -93,7 +95,7 @@ class Talk:
         self._handle = 0
         self._why = ""
         self._listening = False
-        self._give(SETTING_UP_S)
+        self._give()
 
     async def run(self) -> Ended:
         """Subscribe and listen, until it is over."""
@@ -130,7 +132,7 @@ class Talk:
     # subscribing ---------------------------------------------------------------------------------
 
     async def _subscribe(self, session: Session) -> Ended | None:
-        self._give(SETTING_UP_S)
+        self._give()
         self._wanted, lost = watched(self.tags, session.namespaces)
         self._values.update(bad(lost, "unknown_namespace"), self._clock())
         if not self._wanted:
@@ -153,7 +155,7 @@ class Talk:
         while left:
             some, left = left[: self._at_once], left[self._at_once :]
             if not self._listening:
-                self._give(SETTING_UP_S)
+                self._give()
             assert self._session is not None  # noqa: S101 # it is open while items are made
             answer = await self._session.ask(self._ask_items([each for _, each in some]))
             if answer is Why.DENIED:
@@ -271,8 +273,9 @@ class Talk:
         patience = rhythm.silence_ns + int(rhythm.publishing_ms * MILLISECOND) + self._timeout_ns
         self.deadline_ns = now.mono_ns + patience
 
-    def _give(self, seconds: float) -> None:
-        self.deadline_ns = self._clock().mono_ns + int(seconds * SECOND)
+    def _give(self) -> None:
+        step_ns = max(int(SETTING_UP_S * SECOND), SETTING_UP_ANSWERS * self._timeout_ns)
+        self.deadline_ns = self._clock().mono_ns + step_ns
 
     def _closed(self, why: str) -> None:
         self._why = why

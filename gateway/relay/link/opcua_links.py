@@ -111,7 +111,7 @@ class OpcuaLinks:
         self.myself = myself
         self.open_now: set[OpcuaLink] = set()
         self.counts = {"opened": 0, "refused_full": 0, "failed": 0, "lost": 0}
-        self._server_certificate = server_certificate
+        self.pinned = server_certificate
         self._last = last
         self._door = door
         self._links = links
@@ -219,7 +219,7 @@ class OpcuaLinks:
             me = self.myself()
             channel = ClientChannel(
                 me.credentials,
-                self._server_certificate(),
+                self.pinned(),
                 server.policy,
                 server.mode,
                 url(self.asset),

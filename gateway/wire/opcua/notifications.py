@@ -1,16 +1,30 @@
 """What a server reports by itself, read from Publish answers that were scanned (OPC 10000-4 §5.14.5)."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.wire.opcua.answer import ServiceAnswer
-from gateway.wire.opcua.binary import BROKEN, I32, I64, U32, count, data_value, diagnostics, type_number
+from gateway.wire.opcua.binary import (
+    BROKEN,
+    I32,
+    I64,
+    U32,
+    Wrong,
+    count,
+    data_value,
+    diagnostics,
+    type_number,
+    variant,
+)
 from gateway.wire.opcua.binary import extension_object as skip
 from gateway.wire.opcua.binary import node_id as skip_node
 from gateway.wire.opcua.nodeid import Prefixes
 from gateway.wire.opcua.request import Malformed
 from gateway.wire.opcua.status import Status
-from gateway.wire.opcua.values import DataValue, read_data_value, ticks_ns
+from gateway.wire.opcua.values import TYPES, DataValue, Opaque, read_data_value, ticks_ns
 
+HAS_VALUE = 0x01
+"In the mask of a DataValue."
 DATA_CHANGE, STATUS_CHANGE, EVENTS, HISTORY_DATA = 811, 820, 916, 658
 
 
@@ -95,17 +109,31 @@ def _changes(body: bytes, at: int, begins: Prefixes) -> list[Change]:
         (handle,) = U32(body, at)
         if data_value(body, at + 4) > len(body):
             raise IndexError("a value that is not all there")
-        value, at = read_data_value(body, at + 4, begins)
+        value, at = _value(body, at + 4, begins)
         found.append(Change(handle, value))
     if diagnostics(body, at) != len(body):
         raise IndexError("bytes that no field owns")
     return found
 
 
+def _value(body: bytes, at: int, begins: Prefixes) -> tuple[DataValue, int]:
+    """A DataValue that was scanned, and where it ends.
+
+    A value that cannot be said (a text with a NUL, a node of a namespace without a name) stays opaque: the
+    others, and its own status and times, do not suffer.
+    """
+    try:
+        return read_data_value(body, at, begins)
+    except Wrong:
+        end, behind = data_value(body, at), variant(body, at + 1)
+        rest, _ = read_data_value(bytes((body[at] & ~HAS_VALUE,)) + body[behind:end], 0, begins)
+        return replace(rest, value=Opaque(TYPES[body[at + 1] & 0x3F])), end
+
+
 def read_values(answer: ServiceAnswer, begins: Prefixes) -> tuple[DataValue, ...] | Malformed:
     """The values of a Read answer, for each item that was sent."""
     try:
-        return tuple([read_data_value(answer.body, at, begins)[0] for at in answer.borders[:-1]])
+        return tuple([_value(answer.body, at, begins)[0] for at in answer.borders[:-1]])
     except BROKEN as wrong:
         return Malformed(Status.COMMUNICATION_ERROR, f"a value: {wrong}")
 

@@ -69,8 +69,12 @@ def main(arguments: list[str] | None = None) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="opcua-", dir=BUILD))
     try:
+        cores = Cores.pick()
+        os.sched_setaffinity(0, {cores.load})
         found = [
-            row for tick in (False, True) for row in _group(folder, tick, names, args.seconds, args.rounds)
+            row
+            for tick in (False, True)
+            for row in _group(folder, cores, tick, names, args.seconds, args.rounds)
         ]
     except (BenchError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -86,7 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _group(folder: Path, tick: bool, names: list[str], seconds: float, rounds: int) -> Iterator[Row]:
+def _group(
+    folder: Path, cores: Cores, tick: bool, names: list[str], seconds: float, rounds: int
+) -> Iterator[Row]:
     """The benches that want the same server, interleaved, so that noise falls on all of them alike."""
     wanted = {name: measure for name, (ticks, measure) in BENCHES.items() if ticks is tick and name in names}
     if not wanted:
@@ -96,7 +102,7 @@ def _group(folder: Path, tick: bool, names: list[str], seconds: float, rounds: i
     port, plant = free_ports(2)
     site = make(place, port, plant)
     windows: dict[str, dict[str, list[Window]]] = {name: {DIRECT: [], GATEWAY: []} for name in wanted}
-    with _running(site, tick=tick) as pids:
+    with _running(site, cores, tick=tick) as pids:
         for _ in range(rounds):
             for name, measure in wanted.items():
                 for subject, url in ((DIRECT, site.direct), (GATEWAY, site.through)):
@@ -106,10 +112,8 @@ def _group(folder: Path, tick: bool, names: list[str], seconds: float, rounds: i
 
 
 @contextmanager
-def _running(site: Site, *, tick: bool) -> Iterator[dict[str, int]]:
+def _running(site: Site, cores: Cores, *, tick: bool) -> Iterator[dict[str, int]]:
     """The gateway alone on its core; the server and the client share the other. Gives their process ids."""
-    cores = Cores.pick()
-    os.sched_setaffinity(0, {cores.load})
     certificate, key = site.shown("plc-1")
     server = [sys.executable, "-m", "bench.opcua.server", "--port", str(site.plant)]
     server += ["--certificate", str(certificate), "--key", str(key), "--anchors", str(site.anchors)]

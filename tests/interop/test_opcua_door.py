@@ -8,6 +8,7 @@ from struct import pack, unpack_from
 from time import perf_counter
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.config.settings import OpcuaUsers
 from gateway.identity.inbox import Inbox
@@ -760,3 +761,53 @@ async def test_invariant_9_sessions_cannot_be_asked_for_without_end(
         assert [each.status for each in told if isinstance(each, login.Refused)][-1] == (
             Status.TOO_MANY_OPERATIONS
         )
+
+
+async def test_the_channel_to_the_server_is_renewed_under_load(pki: Pki, tmp_path: Path) -> None:
+    async with door(pki, tmp_path) as bench:
+        bench.plant.limits = replace(bench.plant.limits, most_lifetime_ms=1_000)
+        peer = await bench.peer()
+        (connection,) = bench.plant.connections
+        tokens_seen = set()
+        until_s = perf_counter() + 3.5
+        while perf_counter() < until_s:
+            assert statuses(await peer.read("a")) == [0]
+            newest = connection.channel._pending or connection.channel._token
+            assert newest is not None
+            tokens_seen.add(newest.id)
+        assert len(tokens_seen) >= 4
+        assert bench.plant.connections == {connection}
+
+
+async def test_a_server_with_another_certificate_than_the_pinned_one_is_none(
+    pki: Pki, tmp_path: Path
+) -> None:
+    async with door(pki, tmp_path) as bench:
+        (tmp_path / "server.der").write_bytes(credentials("impostor").leaf)
+        peer = await bench.client()
+        await peer.create()
+        refused = await peer.activate()
+        assert isinstance(refused, login.Refused)
+        assert refused.status == Status.SERVER_NOT_CONNECTED
+        assert bench.plant.sessions == {}
+        (tmp_path / "server.der").write_bytes(bench.plant.mine.leaf)
+        await asyncio.sleep(1.1)
+        assert isinstance(await peer.activate(), bytes), "the file is read anew: nobody need start again"
+
+
+async def test_who_comes_for_a_server_that_is_away_is_told_at_once(pki: Pki, tmp_path: Path) -> None:
+    async def deaf(connection: Connection, request: Request) -> None:
+        await asyncio.sleep(10)
+
+    async with door(pki, tmp_path, timeout_ms=100) as bench:
+        bench.plant.script["Read"] = deaf
+        first, second = await bench.client(), await bench.client("other")
+        await first.create()
+        began = perf_counter()
+        told = await first.activate()
+        assert isinstance(told, login.Refused)
+        assert perf_counter() - began < 2, "the question at the beginning has the asset's time as well"
+        await second.create()
+        began = perf_counter()
+        assert isinstance(await second.activate(), login.Refused)
+        assert perf_counter() - began < 0.5

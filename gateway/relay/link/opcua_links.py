@@ -24,7 +24,7 @@ from gateway.model.operation import Operation
 from gateway.relay.flush import Flush
 from gateway.relay.link.links import Links
 from gateway.relay.link.opcua import OpcuaLink
-from gateway.relay.link.opcua_opening import LinkRefused, Myself, establish, url
+from gateway.relay.link.opcua_opening import STEPS, LinkRefused, Myself, establish, url
 from gateway.relay.tasks import Tasks
 from gateway.wire.opcua import asking, login, messages
 from gateway.wire.opcua.answer import ServiceAnswer
@@ -250,7 +250,12 @@ class OpcuaLinks:
         await establish(link, me, account, timeout_ms)
         self.open_now.add(link)
         try:
-            link.namespaces = await self._namespaces(link)
+            async with asyncio.timeout(STEPS * self.asset.timeout_ms / 1000):
+                link.namespaces = await self._namespaces(link)
+        except TimeoutError as error:
+            self.close(link)
+            why = f"{self.asset.name}: it did not say its namespaces in time"
+            raise LinkRefused(Status.SERVER_NOT_CONNECTED, why) from error
         except BaseException:
             self.close(link)
             raise

@@ -93,7 +93,7 @@ class Connection:
         self.channel = ServerChannel(
             plant.mine,
             OFFERS,
-            LIMITS,
+            plant.limits,
             os.urandom,
             int.from_bytes(os.urandom(3)) + 1,
             lambda *_: admitted("gw"),
@@ -108,6 +108,7 @@ class ScriptedServer:
 
     def __init__(self) -> None:
         self.mine = credentials("server")
+        self.limits = LIMITS
         self.port = 0
         self.seen: list[Request] = []
         self.users: list[tokens.User] = []

@@ -139,11 +139,13 @@ def _rows(bench: str, windows: dict[str, list[Window]]) -> list[Row]:
         return statistics.median(figure(window) for window in windows[subject])
 
     cpu = {
-        SERVER: middle(DIRECT, lambda window: window.cpu_us(SERVER)),
+        SERVER: middle(GATEWAY, lambda window: window.cpu_us(SERVER)),
         GATEWAY: middle(GATEWAY, lambda window: window.cpu_us(GATEWAY)),
     }
+    alone = {**cpu, SERVER: middle(DIRECT, lambda window: window.cpu_us(SERVER))}
     rates = {name: middle(name, lambda window: window.values / window.seconds) for name in windows}
     rows = compare(bench, "cpu_per_request", "us", cpu, SERVER)
+    rows += compare(bench, "cpu_beside_direct", "us", alone, SERVER)
     rows += compare(bench, "values", "1/s", rates, DIRECT)
     if windows[DIRECT][0].waits:
         p50 = {name: middle(name, lambda window: window.p50_us) for name in windows}

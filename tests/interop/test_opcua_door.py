@@ -126,7 +126,7 @@ async def test_invariant_2_services_that_are_never_forwarded_are_refused_without
             answer = await peer.ask(b"\1\0" + pack("<H", number) + body[4:] + pack("<i", 0))
             assert service_status(answer) == Status.SERVICE_UNSUPPORTED
         assert asked == len([each for each in bench.stage.story if each.startswith("decide")])
-        assert "denied opcua.unsupported wire.unsupported_service" in bench.stage.story
+        assert "denied opcua.delete_nodes wire.unsupported_service" in bench.stage.story
 
 
 async def test_registered_nodes_are_answered_here_with_the_same_ids(pki: Pki, tmp_path: Path) -> None:
@@ -247,7 +247,8 @@ async def test_an_answer_that_does_not_fit_is_told_and_goes_nowhere(pki: Pki, tm
     async with door(pki, tmp_path) as bench:
         peer = await bench.peer()
         bench.plant.script["Read"] = two
-        assert service_status(await peer.read("a")) & 0x8000_0000
+        assert service_status(await peer.read("a")) == Status.COMMUNICATION_ERROR
+        assert "failed wrong_answer" in bench.stage.story
         assert "event finding" in bench.stage.story
 
 
@@ -811,3 +812,18 @@ async def test_who_comes_for_a_server_that_is_away_is_told_at_once(pki: Pki, tmp
         began = perf_counter()
         assert isinstance(await second.activate(), login.Refused)
         assert perf_counter() - began < 0.5
+
+
+async def test_a_session_that_was_left_behind_makes_room_for_its_own_application_alone(
+    pki: Pki, tmp_path: Path
+) -> None:
+    async with door(pki, tmp_path, server={"sessions": 2}) as bench:
+        before = await bench.peer()
+        await before.close()
+        await until(lambda: all(each.client is None for each in bench.listener.sessions))
+        other = await bench.client("other")
+        await other.create()
+        assert isinstance(await other.activate(), login.Refused), "it may yet come back"
+        again = await bench.peer()
+        assert statuses(await again.read("a")) == [0]
+        assert sorted(each.active for each in bench.listener.sessions) == [False, True]

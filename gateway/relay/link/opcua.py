@@ -22,10 +22,12 @@ from gateway.model.moment import SECOND, Now
 from gateway.model.record import RecordKind
 from gateway.relay.flush import Flush
 from gateway.relay.link.opcua_outcome import result
+from gateway.wire.opcua import refusal
 from gateway.wire.opcua.answer import ServiceAnswer, read_answer
 from gateway.wire.opcua.client_channel import ClientChannel
 from gateway.wire.opcua.events import Aborted, Acknowledged, Closed, Lost, Message, Opened
 from gateway.wire.opcua.request import Outbound
+from gateway.wire.opcua.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -215,8 +217,11 @@ class OpcuaLink(asyncio.Protocol):
         answer = read_answer(frame, body)
         if not isinstance(answer, ServiceAnswer):
             settle(permit, {"status": "wrong_answer"}, b"", self.door, now)
-            asked.sink.failed(permit, Why.NO_ANSWER)
             self._finding(f"answer to {frame.request.service.name}: {answer.what}", now)
+            said = refusal.fault(frame.request.header.handle, Status.COMMUNICATION_ERROR, now.wall_ns)
+            answer = read_answer(frame, said)  # splice rule 3: the client hears that it cannot be told
+            if isinstance(answer, ServiceAnswer):
+                asked.sink.answered(permit, answer, now)
             return
         parts = answer.parts
         data = parts if len(parts) == len(permit.operations) else answer.data

@@ -13,8 +13,9 @@ LOOK_AGAIN_S = 0.02
 "An empty bucket is looked at again after this long; meanwhile nothing is read from the peer."
 HIGH_WATER = 262_144
 "Bytes waiting for a peer that does not read its answers; above it no request of its is read or handled."
-MOST_WAITING = 8 * 1024 * 1024
-"Bytes waiting for a peer at the most: one that asks for much and reads nothing is cut."
+MOST_WAITING = 32 * 1024 * 1024
+"""Bytes waiting for a peer at the most, twice the longest answer of a server: one that asks for much and
+reads nothing is cut."""
 WAITING_SESSIONS = 2
 "One in so many connections may be without an active session; beyond that the oldest such makes room."
 OPENINGS_PER_SECOND = 50.0

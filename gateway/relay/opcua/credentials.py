@@ -14,6 +14,7 @@ from gateway.wire.opcua.security import MOST_CHAIN, Credentials
 
 def load_credentials(certificate: Path, key: Path) -> Credentials:
     """IdentityError where they cannot be used. A self-signed root is not sent: whoever trusts it has it."""
+    keyfile.require_private(key)
     try:
         chain = x509.load_pem_x509_certificates(certificate.read_bytes())
         private = load_pem_private_key(key.read_bytes(), None)

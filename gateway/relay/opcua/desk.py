@@ -29,7 +29,7 @@ from gateway.wire.opcua.request import (
     Unsupported,
     read_request,
 )
-from gateway.wire.opcua.services import Treatment
+from gateway.wire.opcua.services import KINDS, Treatment
 from gateway.wire.opcua.session import Ownership
 from gateway.wire.opcua.status import Status
 
@@ -174,7 +174,7 @@ class Desk:
         operation = Operation(
             protocol=Via.OPCUA,
             action=Action.CALL,
-            kind="opcua.unsupported",
+            kind=KINDS.get(name, "opcua.unknown"),
             asset=session.route.asset.name,
             asset_kind=session.route.asset.kind,
             opcua=OpcuaTarget(service=name),

@@ -108,7 +108,7 @@ class Local:
             refusal = tokens.Refusal(Status.SERVER_URI_INVALID, f"no server at {asked.url!r}"[:300])
         elif admitted is None or caller is None:
             refusal = tokens.Refusal(Status.SECURITY_MODE_INSUFFICIENT, "a channel without security")
-        elif listener.sessions.of_application(admitted.identity.subject) >= listener.limits.sessions_of_one:
+        elif not self._room(admitted.identity.subject):
             refusal = tokens.Refusal(Status.TOO_MANY_SESSIONS, "the application has all sessions it may have")
         if refusal is not None or route is None or admitted is None or caller is None:
             self._no(client, request_id, handle, "CreateSession", refusal, now)
@@ -202,11 +202,7 @@ class Local:
         link = session.link
         if link is None:
             try:
-                link = await session.route.links.open(
-                    account,
-                    lambda _, why: listener.link_lost(session, why),
-                    timeout_ms=max(rights.timeout_ms, float(session.route.server.session_ms)),
-                )
+                link = await self._open(session, account)
             except LinkRefused as refused:
                 return tokens.Refusal(_told(refused.status), refused.why)
         now = listener.clock()
@@ -222,6 +218,32 @@ class Local:
         self._switch(client, session, user, account, link, now)
         client.answer(request_id, answer, now)
         return None
+
+    def _room(self, subject: str) -> bool:
+        """Whether an application may have one more; one that it left behind makes room."""
+        sessions, most = self._listener.sessions, self._listener.limits.sessions_of_one
+        if sessions.of_application(subject) >= most:
+            left = sessions.abandoned(subject)
+            if left is not None:
+                self._listener.end_session(left, Status.SESSION_CLOSED, "its client made a new one instead")
+        return sessions.of_application(subject) < most
+
+    async def _open(self, session: Session, account: Account | None) -> OpcuaLink:
+        """A session with the server; where it has no place left, that of one which the client left behind."""
+        listener, links = self._listener, session.route.links
+        longest = max(session.rights.timeout_ms, float(session.route.server.session_ms))
+
+        def lost(_link: OpcuaLink, why: str) -> None:
+            listener.link_lost(session, why)
+
+        try:
+            return await links.open(account, lost, timeout_ms=longest)
+        except LinkRefused as refused:
+            left = listener.sessions.abandoned(session.admitted.identity.subject, session.route)
+            if refused.status != Status.TOO_MANY_SESSIONS or left is None:
+                raise
+            listener.end_session(left, Status.SESSION_CLOSED, "its client made a new one instead")
+            return await links.open(account, lost, timeout_ms=longest)
 
     def _switch(
         self,

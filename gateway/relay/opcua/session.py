@@ -145,6 +145,18 @@ class Sessions:
         """How many active ones one user has, whatever application they came by."""
         return sum(each.user is not None and each.user.subject == subject for each in self)
 
+    def abandoned(self, subject: str, route: "OpcuaRoute | None" = None) -> Session | None:
+        """The session of an application whose client has been gone longest; of one route, where named."""
+        waiting = [
+            each
+            for each in self
+            if each.client is None
+            and not each.activating
+            and each.admitted.identity.subject == subject
+            and route in (None, each.route)
+        ]
+        return min(waiting, key=lambda each: each.heard_ns, default=None)
+
     def siblings(self, session: Session) -> tuple[Session, ...]:
         """Other active sessions of the same application and user with the same server."""
         return tuple(

@@ -477,6 +477,7 @@ async def door(
     leaf = x509.load_der_x509_certificate(gw.leaf)
     certificate.write_bytes(leaf.public_bytes(Encoding.PEM))
     key.write_bytes(gw.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    key.chmod(0o600)
     pinned.write_bytes(plant.mine.leaf)
     asset = Asset(
         name=ASSET,

@@ -8,13 +8,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gateway.admin import activation_routes
+from gateway.admin import activation_routes, tag_routes
 from gateway.app import opcua
 from gateway.app.activation import Activation
 from gateway.app.collecting import opcua_collector
 from gateway.app.deciding import Deciding
 from gateway.app.exporting import exporter
 from gateway.app.listening import AnyListener, listeners
+from gateway.app.looking import Looking
 from gateway.app.people import People
 from gateway.app.policies import Policies
 from gateway.app.reviewing import review_api
@@ -143,7 +144,7 @@ class Parts:
         self.policies = Policies(self)
         self.activation = Activation(self, self.policies)
         self.admin = self.people.api(
-            activation_routes.routes(self.activation),
+            (*activation_routes.routes(self.activation), *tag_routes.routes(Looking(self))),
             door=self.door,
             clock=self.now,
             count=self.metrics.count,

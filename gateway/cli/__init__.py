@@ -18,6 +18,7 @@ GROUPS = (
     "approvals",
     "mode",
     "windows",
+    "tags",
     "break_glass",
     "demo",
 )

@@ -41,7 +41,11 @@ ACTS = frozenset(
 "What people do to the gateway (guardrail.admin_act)."
 LOOKS = frozenset({"audit.search", "audit.record", "audit.proof", "audit.checkpoint", "audit.report"})
 "What reviewers read of the journal. A search can be for one asset only, which is its scope."
-VIEWS = frozenset({"admin.list_approvals", "admin.list_bundles", "admin.state", "admin.rehearse"}) | LOOKS
+TAGS = frozenset({"admin.browse", "admin.probe"})
+"What people who make tags look at in a device, by the gateway's own grants there. The asset is the scope."
+VIEWS = (
+    frozenset({"admin.list_approvals", "admin.list_bundles", "admin.state", "admin.rehearse"}) | LOOKS | TAGS
+)
 "What is read about it."
 OF_ACTS = ("scopes", "values", "most_minutes")
 "Conditions that only acts on the gateway have."
@@ -132,7 +136,7 @@ def _gateway(grant: Grant) -> Excess:
     if admin and "assets" in grant:
         yield ("assets",), "an act on the gateway is about no asset", "remove assets, and name `scopes`"
     if not admin:
-        scoped = {"scopes"} if LOOKS.issuperset(operations) else set()
+        scoped = {"scopes"} if (LOOKS | TAGS).issuperset(operations) else set()
         for name in OF_ACTS:
             if name in grant and name not in scoped:
                 yield (name,), f"`{name}` is for acts on the gateway", "remove it, or add admin to actions"

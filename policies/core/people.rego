@@ -15,6 +15,8 @@ listed := {
 	"admin.list_bundles": "read",
 	"admin.state": "read",
 	"admin.rehearse": "read",
+	"admin.browse": "read",
+	"admin.probe": "read",
 	"admin.approve": "admin",
 	"admin.refuse": "admin",
 	"admin.open_window": "admin",

@@ -9,7 +9,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from gateway.guard.passage import Door, enter, finish
 from gateway.guard.ports import Answer
@@ -37,6 +37,7 @@ from gateway.wire.opcua.login import Account
 from gateway.wire.opcua.meaning import Context, LastValues, NodePlace
 from gateway.wire.opcua.nodeid import prefixes
 from gateway.wire.opcua.request import Outbound, Request, read_request
+from gateway.wire.opcua.session import Ownership
 from gateway.wire.opcua.status import Status
 from gateway.wire.opcua.values import Typed, read_data_value
 
@@ -122,6 +123,7 @@ class OpcuaLinks:
         self._opening = {False: 0, True: 0}
         "Sessions that are being opened: of clients, and reserved ones."
         self._reserved: WeakSet[OpcuaLink] = WeakSet()
+        self._own: WeakKeyDictionary[OpcuaLink, Ownership] = WeakKeyDictionary()
         self._down_until_ns = 0
 
     async def open(
@@ -192,7 +194,17 @@ class OpcuaLinks:
             return getattr(verdict, "why", Why.DENIED)
         reply = Reply()
         link.send(verdict.permit, reply, self._clock())
-        return await reply.wait()
+        answer = await reply.wait()
+        if isinstance(answer, ServiceAnswer):
+            self._owned(link).note(answer, verdict.permit.operations)
+        return answer
+
+    def _owned(self, link: OpcuaLink) -> Ownership:
+        """What the gateway itself has made in this session, so that what follows from it has its meaning."""
+        found = self._own.get(link)
+        if found is None:
+            found = self._own[link] = Ownership()
+        return found
 
     async def allowed(self, link: OpcuaLink, body: bytes) -> tuple[bool, ...]:
         """Whether each part of such a question would pass now. Nothing is sent, and nothing recorded."""
@@ -210,7 +222,8 @@ class OpcuaLinks:
         request = read_request(body)
         if not isinstance(request, Request):
             raise TypeError(f"what we ask cannot be read: {request}")
-        context = Context(link.namespaces or (STANDARD,), self.server.policy.value, self.server.mode.value)
+        security, mode = self.server.policy.value, self.server.mode.value
+        context = Context(link.namespaces or (STANDARD,), security, mode, self._owned(link))
         return request, self.place.operations(request, context, self._last, now)
 
     async def _establish(self, account: Account | None, closed: Closed, timeout_ms: float) -> OpcuaLink:

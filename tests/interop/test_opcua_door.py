@@ -827,3 +827,31 @@ async def test_a_session_that_was_left_behind_makes_room_for_its_own_application
         again = await bench.peer()
         assert statuses(await again.read("a")) == [0]
         assert sorted(each.active for each in bench.listener.sessions) == [False, True]
+
+
+async def test_invariant_9_a_long_request_is_decided_in_slices_and_writes_have_a_bound(
+    pki: Pki, tmp_path: Path
+) -> None:
+    names = [f"n{at}" for at in range(400)]
+    async with door(pki, tmp_path) as bench:
+        deny(bench, "n7")
+        peer = await bench.peer()
+        told = statuses(await peer.read(*names))
+        assert [at for at, status in enumerate(told) if status] == [7]
+        assert statuses(await peer.read(*names)) == told
+        answer = await peer.write(*names[: bounds.MOST_ACTS + 1])
+        assert service_status(answer) == Status.TOO_MANY_OPERATIONS
+        assert bench.plant.saw("Write") == []
+
+
+async def test_a_batch_that_must_go_whole_goes_not_at_all_where_one_id_is_foreign(
+    pki: Pki, tmp_path: Path
+) -> None:
+    async with door(pki, tmp_path, server={"whole_batches": True}) as bench:
+        peer = await bench.peer()
+        refresh = b"\x01\x00\xf9\x07" + b"\x01\x00\x23\x0f" + pack("<iBI", 1, 7, 4_711)
+        other = node("o") + node("m") + pack("<i", 0)
+        answer = await peer.ask(asking.header("Call", 1, 0) + pack("<i", 2) + refresh + other)
+        assert not service_status(answer)
+        assert unpack_from("<I", answer, 32) == (Status.SUBSCRIPTION_ID_INVALID,)
+        assert bench.plant.saw("Call") == []

@@ -27,12 +27,15 @@ from gateway.wire.opcua.answer import ServiceAnswer, read_answer
 from gateway.wire.opcua.client_channel import ClientChannel
 from gateway.wire.opcua.events import Aborted, Acknowledged, Closed, Lost, Message, Opened
 from gateway.wire.opcua.request import Outbound
+from gateway.wire.opcua.session import MAKES
 from gateway.wire.opcua.status import Status
 
 log = logging.getLogger(__name__)
 
 MOST_LATE = 1_000
 "Requests whose time is over and whose answers may still come: a server that owes more is left."
+MOST_UNWRITTEN = 4 * 1024 * 1024
+"Bytes that a server has not taken yet: beyond it nothing more is sent, though requests' time may be over."
 CLOSING_S = 2.0
 "How long a server may take to take our farewell."
 NEVER = 1 << 62
@@ -107,6 +110,9 @@ class OpcuaLink(asyncio.Protocol):
         if sink.gone:
             asyncio.get_running_loop().call_soon(self._unsent, permit, sink, Why.BUSY)
             return
+        if self._transport.get_write_buffer_size() > MOST_UNWRITTEN:
+            asyncio.get_running_loop().call_soon(self._unsent, permit, sink, Why.BUSY)
+            return
         body = permit.spend(self.door.engine.revision, now.mono_ns)
         if body is None or not self.channel.fits(len(body)):
             asyncio.get_running_loop().call_soon(self._unsent, permit, sink, Why.BUSY)
@@ -124,6 +130,8 @@ class OpcuaLink(asyncio.Protocol):
         hint_ns = frame.request.header.timeout_ms * MILLISECOND
         if frame.request.service.publish:
             return hint_ns or NEVER // 2
+        if frame.request.service.name in MAKES:  # whoever asks does not choose that the answer gets lost
+            return self._longest_ns
         return min(hint_ns, self._longest_ns) if hint_ns else self._longest_ns
 
     @property

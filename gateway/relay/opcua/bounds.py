@@ -29,6 +29,14 @@ SWEEP_S = 0.05
 "How often time-outs of connections, sessions and requests are looked for: one timer for all of a listener."
 CLOSING_S = 2.0
 "How long a closing connection may take to deliver its last bytes."
+DECIDED_A_TURN = 50
+"""Items of one request that are decided in one turn of the loop: an evaluation takes up to 0.2 ms, an answer
+that is at hand nearly nothing."""
+MOST_ACTS = 100
+"""Nodes written or methods called by one request: each is evaluated, none from the cache, and all of them
+stand in one record before any of them is done."""
+MOST_WARM = 256
+"Batches of which it is remembered that their decisions are at hand."
 REJUDGED_A_TURN = 50
 "Monitored items decided again between two looks at the rest, after policy or facts changed."
 

@@ -1,5 +1,6 @@
 """One request on its way through passage and plant: the sink that turns its answer home."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from gateway.wire.opcua import refusal
 from gateway.wire.opcua.answer import ServiceAnswer
 from gateway.wire.opcua.request import Outbound
 from gateway.wire.opcua.services import Service
+from gateway.wire.opcua.session import MAKES
 from gateway.wire.opcua.status import Status
 
 if TYPE_CHECKING:
@@ -23,12 +25,25 @@ if TYPE_CHECKING:
 
 TRANSFER = "TransferSubscriptions"
 BROWSING = frozenset({"Browse", "BrowseNext"})
+MOVES_LIVE = frozenset({TRANSFER, "ModifySubscription"})
+"""What it changes of monitored items is decided only once it is done: whose they are now, and how often items
+are sampled that follow their subscription."""
 
 
 class Exchange:
     """One request of one client."""
 
-    __slots__ = ("_listener", "_mark", "asked", "client", "frame", "request_id", "session", "writes")
+    __slots__ = (
+        "_from",
+        "_listener",
+        "_mark",
+        "asked",
+        "client",
+        "frame",
+        "request_id",
+        "session",
+        "writes",
+    )
 
     def __init__(
         self,
@@ -40,6 +55,9 @@ class Exchange:
     ) -> None:
         self._listener = listener
         self._mark = listener.again.mark
+        transfers = frame.request.service.name == TRANSFER
+        self._from = [each.ownership for each in listener.sessions.siblings(session)] if transfers else ()
+        "Whose subscriptions it may bring here, though their sessions end before the answer comes."
         self.session = session
         self.client = client
         self.request_id = request_id
@@ -115,9 +133,9 @@ class Exchange:
         if outbound.request.service.name == TRANSFER and answer.good:
             numbers = [int.from_bytes(outbound.request.item(at), "little") for at in outbound.kept]
             moved = [each for each, status in zip(numbers, answer.statuses, strict=True) if not bad(status)]
-            for sibling in self._listener.sessions.siblings(session):
-                sibling.ownership.transfer(moved, into=session.ownership)
-        if self._mark is not self._listener.again.mark:
+            for theirs in self._from:
+                theirs.transfer(moved, into=session.ownership)
+        if outbound.request.service.name in MOVES_LIVE or self._mark is not self._listener.again.mark:
             self._listener.again.late(session)
 
     def failed(self, permit: Any, why: Why) -> None:
@@ -132,6 +150,10 @@ class Exchange:
         else:
             status = refusal.CODES[why]
         self.client.fault(self.request_id, self.frame.request.header.handle, status, now)
+        if why is Why.NO_ANSWER and status == refusal.CODES[why] and self.frame.request.service.name in MAKES:
+            # What the server may have made nobody could account for, nor decide again: in doubt, all of it goes.
+            what = f"{self.frame.request.service.name} without an answer"
+            asyncio.get_running_loop().call_soon(self._listener.link_lost, self.session, what)
 
     def refused(self, why: Why, now: Now) -> None:
         """Policy or the journal said no: the server hears of nothing."""

@@ -292,7 +292,7 @@ class Local:
             case tokens.Named(name=name, secret=secret):
                 account = Account(name, secret.text)
                 if not listener.knows_passwords:
-                    if not passed_on or not secret.sound:
+                    if not passed_on:
                         return Refused("user_kind", "this listener knows no users by password")
                     return self._vouched_for_by_the_server(session, account)
                 found = await listener.password(name, secret.text)

@@ -221,7 +221,9 @@ def unmet(allowed: Allowed, why: Unmet) -> Denied:
 
 def needs_approval(decision: object) -> bool:
     """Whether policy allows it only once people have agreed."""
-    return isinstance(decision, Allowed) and any(one.type == APPROVAL for one in decision.obligations)
+    if not isinstance(decision, Allowed) or not decision.obligations:
+        return False
+    return any(one.type == APPROVAL for one in decision.obligations)
 
 
 class Obliged(Struct, frozen=True):

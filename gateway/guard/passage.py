@@ -68,9 +68,14 @@ def enter(
     if len(operations) == 1 and operations[0].action not in MUTATING:
         return _enter_read(frame, operations, caller, door, now)
     decisions = tuple([decide(operation, caller, door, now) for operation in operations])
+    passed: list[Passed] = []
     for operation, decision in zip(operations, decisions, strict=True):
         if decision is None or operation.action in MUTATING or needs_approval(decision):
             return Pending(frame, caller, operations, decisions, door.epoch.value)
+        if type(decision) is Allowed and not decision.obligations:
+            passed.append(decision)
+    if passed and len(passed) == len(decisions):  # plainly allowed: nothing to carry out, to part or to waive
+        return _receipts(frame, operations, tuple(passed), caller, door, now)
     return _pass_reads(frame, operations, decisions, caller, door, now)
 
 
@@ -149,6 +154,8 @@ def decide(operation: Operation, caller: Caller, door: Door, now: Now) -> Decisi
             f"wire.{operation.unreadable}", "wire", "the gateway could not read what this would do"
         )
         return Denied(revision=door.engine.revision, reasons=(reason,), origin=Origin.UNASKED)
+    if operation.action not in MUTATING:
+        return door.engine.decide(caller, operation, now)
     decision = door.engine.decide(caller, operation, now, _writes(operation, caller, door, now))
     _note(operation, decision, caller, door, now)
     return decision
@@ -161,7 +168,7 @@ def _note(
 
     One that waits for people does not, or whoever repeats it until they agree has no writes left then.
     """
-    if _passes(decision) and operation.action in MUTATING:
+    if operation.action in MUTATING and _passes(decision):
         door.writes.note(caller.identity.subject, operation.asset or "", now.mono_ns)
 
 
@@ -248,12 +255,23 @@ def _pass_reads(
     judged = _judge(frame, operations, decisions, caller, door, now)
     if judged is None:
         return Refuse(Why.DENIED)
+    return _receipts(judged.frame, judged.operations, judged.passed, caller, door, now, judged.expires_ns)
+
+
+def _receipts(
+    frame: Frame,
+    operations: tuple[Operation, ...],
+    passed: tuple[Passed, ...],
+    caller: Caller,
+    door: Door,
+    now: Now,
+    expires_ns: int | None = None,
+) -> Verdict:
+    """A receipt for each read, or none passes."""
     receipts: list[Accepted | Gap] = []
-    for operation, decision in zip(judged.operations, judged.passed, strict=True):
+    for operation, decision in zip(operations, passed, strict=True):
         receipt = door.journal.read(caller, operation, decision, now)
         if isinstance(receipt, NotRecorded):
             return Refuse(Why.NOT_RECORDED)
         receipts.append(receipt)
-    return Forward(
-        ReadPermit(judged.frame, caller, judged.operations, judged.passed, tuple(receipts), judged.expires_ns)
-    )
+    return Forward(ReadPermit(frame, caller, operations, passed, tuple(receipts), expires_ns))

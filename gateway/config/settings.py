@@ -169,7 +169,7 @@ class OpcuaListener(Struct, frozen=True, kw_only=True):
     "Shorter sampling intervals are refused; 0 (as fast as the server can) is one of them."
     most_queue: int = 1_000
     "Longest queue of a monitored item."
-    most_nodes: int = 10_000
+    most_nodes: int = 1_000
     "Most nodes in a request."
     requests_per_s: float = 2_000.0
     "Requests a second that are read from one connection, after a burst of a fifth of them."

@@ -151,7 +151,7 @@ class Exchange:
             status = refusal.CODES[why]
         self.client.fault(self.request_id, self.frame.request.header.handle, status, now)
         if why is Why.NO_ANSWER and status == refusal.CODES[why] and self.frame.request.service.name in MAKES:
-            # What the server may have made nobody could account for, nor decide again: in doubt, all of it goes.
+            # What it may have made nobody could account for, nor decide again: in doubt all of it goes.
             what = f"{self.frame.request.service.name} without an answer"
             asyncio.get_running_loop().call_soon(self._listener.link_lost, self.session, what)
 

@@ -1,7 +1,6 @@
 """A request while it gets its meaning: what the functions of `wanted` and `watched` work with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 from gateway.model.asset import Asset, Tag
@@ -15,7 +14,7 @@ from gateway.wire.opcua.nodeid import NoNamespaceError, read, said
 from gateway.wire.opcua.request import Request
 from gateway.wire.opcua.services import Service
 from gateway.wire.opcua.unreadable import Unreadable
-from gateway.wire.quanta import MOST_QUANTA, LastValues
+from gateway.wire.quanta import LastValues
 
 VALUE = 13
 ATTRIBUTES = (
@@ -124,8 +123,3 @@ Meaning = Callable[[Asking, int], Operation]
 def attribute_name(number: int) -> str:
     """`Value`; the number where there is no such attribute."""
     return ATTRIBUTES[number - 1] if 0 < number <= len(ATTRIBUTES) else str(number)
-
-
-def milliseconds(interval: float) -> int | None:
-    """An interval in whole milliseconds, never more than asked; null where it is no number."""
-    return int(interval) if isfinite(interval) and abs(interval) < MOST_QUANTA else None

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from gateway.model.operation import Operation
 from gateway.wire.opcua.answer import ServiceAnswer
 from gateway.wire.opcua.binary import DOUBLE, I32, U32, type_number
 from gateway.wire.opcua.codes import BAD
-from gateway.wire.opcua.reaching import bytes_at, history_item, sent
+from gateway.wire.opcua.reaching import SUBSCRIPTIONS_OWN, bytes_at, history_item, milliseconds, sent
 from gateway.wire.opcua.status import Status
 from gateway.wire.opcua.tables import Point, Subscription, Tables
 
+MOST_POINT = 4096
+"Bytes of a continuation point that is remembered: a longer one cannot be gone on with."
 STATUS_CHANGE = 820
 "StatusChangeNotification: the server has ended a subscription, or given it away."
 
@@ -25,6 +29,10 @@ def _modified(tables: Tables, answer: ServiceAnswer, operations: tuple[Operation
     if subscription is not None:
         (subscription.publishing_ms,) = DOUBLE(answer.body, answer.start)
         subscription.operation = operations[0]
+        publishing = milliseconds(subscription.publishing_ms)
+        for known, made in subscription.items.items():
+            if made.opcua is not None and made.opcua.sampling_ms == SUBSCRIPTIONS_OWN:
+                subscription.items[known] = replace(made, opcua=replace(made.opcua, publishing_ms=publishing))
 
 
 def _deleted(tables: Tables, answer: ServiceAnswer, _operations: object) -> None:
@@ -82,6 +90,8 @@ def _history_came(tables: Tables, answer: ServiceAnswer, operations: tuple[Opera
 
 
 def _remember(tables: Tables, table: dict[bytes, Point], continuation: bytes, point: Point) -> None:
+    if len(continuation) > MOST_POINT:
+        return
     if len(table) >= tables.bounds.points:
         table.pop(next(iter(table)))
     table[continuation] = point

@@ -1,9 +1,20 @@
 """Where things lie in parameters that were scanned."""
 
+from math import isfinite
+
 from gateway.wire.opcua.answer import ServiceAnswer
 from gateway.wire.opcua.binary import I32, U32, node_id, text
 from gateway.wire.opcua.request import Request
 from gateway.wire.opcua.structures import PLAIN
+from gateway.wire.quanta import MOST_QUANTA
+
+SUBSCRIPTIONS_OWN = -1
+"A sampling interval: that of the subscription (OPC 10000-4 §7.21)."
+
+
+def milliseconds(interval: float) -> int | None:
+    """An interval in whole milliseconds, never more than asked; null where it is no number."""
+    return int(interval) if isfinite(interval) and abs(interval) < MOST_QUANTA else None
 
 
 def numbers(request: Request) -> list[int]:

@@ -10,9 +10,19 @@ from gateway.wire.opcua.request import Request
 from gateway.wire.opcua.status import Status
 from gateway.wire.opcua.tables import Bounds, Subscription, Tables
 
-__all__ = ["Bounds", "Ownership", "Refused", "Subscription"]
+__all__ = ["MAKES", "Bounds", "Ownership", "Refused", "Subscription"]
 
 _ORDINARY = Bounds()
+MAKES = frozenset(
+    {
+        "CreateSubscription",
+        "ModifySubscription",
+        "TransferSubscriptions",
+        "CreateMonitoredItems",
+        "ModifyMonitoredItems",
+    }
+)
+"Services that leave something at the server which goes on by itself: without their answer nobody knows what."
 
 
 class Ownership(Tables):

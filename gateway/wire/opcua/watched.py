@@ -2,13 +2,11 @@
 
 from gateway.model.operation import Operation
 from gateway.wire.opcua.binary import DOUBLE, U32
-from gateway.wire.opcua.interpreting import Asking, attribute_name, milliseconds
+from gateway.wire.opcua.interpreting import Asking, attribute_name
 from gateway.wire.opcua.nodeid import read_string
+from gateway.wire.opcua.reaching import SUBSCRIPTIONS_OWN, milliseconds
 from gateway.wire.opcua.structures import read_value_id
 from gateway.wire.opcua.unreadable import Unreadable
-
-SUBSCRIPTIONS_OWN = -1
-"A sampling interval: that of the subscription (OPC 10000-4 §7.21)."
 
 
 def create_subscription(asking: Asking) -> list[Operation]:

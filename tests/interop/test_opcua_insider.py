@@ -1,0 +1,150 @@
+"""An application with a certificate and grants that looks for what the door forgets: at the edges of time."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from struct import pack, unpack_from
+
+import pytest
+
+from gateway.relay.link import opcua as link
+from gateway.wire.opcua import asking
+from gateway.wire.opcua.request import Request
+from gateway.wire.opcua.status import Status
+from tests.pki import Pki, pki
+
+from .opcua.door import Bench, Connection, Peer, door, good, node, service_status, statuses, until, write
+
+__all__ = ["pki"]
+
+HINT = slice(4 + 2 + 16 + 4, 4 + 2 + 16 + 4 + 4)
+"Where the time-out hint of a body of `asking` stands."
+
+
+def hinted(body: bytes, milliseconds: int) -> bytes:
+    return body[: HINT.start] + pack("<I", milliseconds) + body[HINT.stop :]
+
+
+def judging(bench: Bench, denied: Callable[..., bool]) -> None:
+    """Policy says no where that holds of an operation, from a new revision on."""
+    engine = bench.stage.engine
+    before: Callable[..., object] = engine._say
+
+    def say(operation):  # type: ignore[no-untyped-def]
+        if not denied(operation):
+            return before(operation)
+        allows, engine.allows = engine.allows, {}
+        try:
+            return before(operation)
+        finally:
+            engine.allows = allows
+
+    engine._say = say  # type: ignore[method-assign]
+    engine.revision = "rev-2"
+
+
+async def subscription(peer: Peer) -> int:
+    answer = await peer.ask(asking.create_subscription(100.0, 1, 0))
+    assert not service_status(answer)
+    return int(unpack_from("<I", answer, 28)[0])
+
+
+def made(request: Request) -> bytes:
+    return good(request, pack("<i", 1) + pack("<IIdI", 0, 7, 100.0, 1) + b"\0\0\0" + pack("<i", 0))
+
+
+async def test_invariant_7_who_asks_for_items_in_no_time_has_them_decided_again(
+    pki: Pki, tmp_path: Path
+) -> None:
+    """A hint of a millisecond would let the gateway miss the answer, and never know of the item."""
+
+    async def slow(connection: Connection, request: Request) -> bytes:
+        await asyncio.sleep(0.3)
+        return made(request)
+
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.peer()
+        number = await subscription(peer)
+        bench.plant.script["CreateMonitoredItems"] = slow
+        body = asking.create_items(number, [asking.Item(node("x"), 1, 100.0)], 1, 0)
+        assert not service_status(await peer.ask(hinted(body, 1)))
+        judging(bench, lambda operation: operation.opcua.node == "nsu=urn:acme:plc;s=x")
+        await peer.over()
+
+
+async def test_invariant_7_a_session_of_which_nobody_knows_what_it_has_ends(pki: Pki, tmp_path: Path) -> None:
+    async def late(connection: Connection, request: Request) -> bytes:
+        await asyncio.sleep(0.5)
+        return made(request)
+
+    async with door(pki, tmp_path, request_s=0.2) as bench:
+        peer, other = await bench.peer(), await bench.peer("other")
+        number = await subscription(peer)
+        bench.plant.script["CreateMonitoredItems"] = late
+        body = asking.create_items(number, [asking.Item(node("x"), 1, 100.0)], 1, 0)
+        assert service_status(await peer.ask(body)) == Status.TIMEOUT
+        await until(lambda: len(bench.plant.sessions) == 1, 1)
+        assert service_status(await peer.read("a")) == Status.SESSION_ID_INVALID
+        assert statuses(await other.read("a")) == [0]
+
+
+async def test_invariant_7_a_subscription_does_not_get_lost_on_its_way_to_another_session(
+    pki: Pki, tmp_path: Path
+) -> None:
+    """The session that had it is closed while the server's answer is on its way."""
+
+    async def slow(connection: Connection, request: Request) -> bytes:
+        await asyncio.sleep(0.3)
+        return good(request, pack("<iIii", 1, 0, 0, 0))
+
+    async with door(pki, tmp_path) as bench:
+        owner, again = await bench.peer(), await bench.peer()
+        number = await subscription(owner)
+        await owner.ask(asking.create_items(number, [asking.Item(node("x"), 1, 100.0)], 1, 0))
+        bench.plant.script["TransferSubscriptions"] = slow
+        answer = again.send(asking.header("TransferSubscriptions", 1, 0) + pack("<iIB", 1, number, 0))
+        await until(lambda: bench.plant.saw("TransferSubscriptions"))
+        await owner.ask(asking.header("CloseSession", 2, 0) + b"\1")
+        assert unpack_from("<I", await answer, 32) == (0,)
+        judging(bench, lambda operation: operation.opcua.node == "nsu=urn:acme:plc;s=x")
+        await again.over()
+
+
+async def test_items_that_follow_their_subscription_are_decided_again_when_it_gets_faster(
+    pki: Pki, tmp_path: Path
+) -> None:
+    async def faster(connection: Connection, request: Request) -> bytes:
+        return good(request, pack("<dII", 50.0, 30, 10))
+
+    async with door(pki, tmp_path) as bench:
+        judging(bench, lambda each: each.opcua.node is not None and (each.opcua.publishing_ms or 100) < 100)
+        bench.plant.script["ModifySubscription"] = faster
+        peer = await bench.peer()
+        number = await subscription(peer)
+        items = asking.create_items(number, [asking.Item(node("x"), 1, -1.0)], 1, 0)
+        assert not service_status(await peer.ask(items))
+        modify = asking.header("ModifySubscription", 1, 0) + pack("<IdIIIB", number, 50.0, 30, 10, 0, 0)
+        assert not service_status(await peer.ask(modify))
+        await peer.over()
+
+
+async def test_invariant_9_a_server_that_takes_nothing_is_sent_no_more_than_so_much(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests whose time is over still wait in the socket: their hint must not make that endless."""
+    monkeypatch.setattr(link, "MOST_UNWRITTEN", 100_000)
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.peer()
+        for connection in bench.plant.connections:
+            connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        names = [f"{at:04}" + "n" * 4_000 for at in range(60)]
+        (session,) = bench.listener.sessions
+        assert session.link is not None
+        transport = session.link._transport
+        assert transport is not None
+        found = []
+        for _ in range(80):
+            found.append(service_status(await peer.ask(hinted(write(*names), 1))))
+            assert transport.get_write_buffer_size() < 500_000
+        assert Status.TIMEOUT in found
+        assert found[-1] not in (0, Status.TIMEOUT)

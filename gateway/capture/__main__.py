@@ -83,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("file")
     parser.add_argument(
-        "--port", type=int, action="append", default=[], help="a server port, beside 502, 802"
+        "--port", type=int, action="append", default=[], help="a server port, beside 502, 802, 4840"
     )
     return parser.parse_args()
 

@@ -1,21 +1,28 @@
 """Who of the two is the client. In this order, the first that tells decides:
 
-    port    exactly one side has a port on which servers are expected (502, 802, `--port`)
+    port    exactly one side has a port on which servers are expected (502, 802, 4840, `--port`)
     syn     who sent the SYN, or did not send the SYN+ACK
     first   who sent the first whole request, or was sent the first whole answer
 
 The port comes before the SYN: what comes from a Modbus port is an answer, whoever opened the connection.
 
-A stream without an expected port is followed only if its first bytes look like Modbus (`first_bytes`), which
-finds Modbus on odd ports and leaves everything else alone.
+A stream without an expected port is followed only if its first bytes look like Modbus or OPC UA
+(`first_bytes`), which finds both on odd ports and leaves everything else alone.
 """
 
 from enum import IntEnum
 
 from gateway.capture.packet import ACK, SYN
 
-PORTS = frozenset({502, 802})
-"Modbus/TCP, and Modbus/TCP Security."
+PORTS = frozenset({502, 802, 4840})
+"Modbus/TCP, Modbus/TCP Security, OPC UA."
+OPCUA = frozenset({b"HELF", b"ACKF", b"ERRF", b"OPNF", b"MSGF", b"MSGC", b"MSGA", b"CLOF"})
+"How chunks of OPC UA begin (OPC 10000-6 §6.7.2.2, §7.1.2.2)."
+MOST_CHUNK = 1 << 20
+"Chunks that are agreed on have some 64 KiB."
+BY_OPCUA_SERVER = frozenset({b"ACKF", b"ERRF"})
+ANSWERS = frozenset({425, 431, 449, 464, 470, 476, 530, 533, 634, 667, 676, 715, 754, 790, 829, 397})
+"Numbers of frequent answers, ServiceFault last."
 
 
 class Sent(IntEnum):
@@ -42,7 +49,9 @@ def by_flags(flags: int) -> Sent | None:
 
 
 def first_bytes(data: bytes) -> Sent | None:
-    """What the sender is if these bytes are whole Modbus ADUs; None if they are not."""
+    """What the sender is if these bytes are whole Modbus ADUs or begin a chunk of OPC UA; None if neither."""
+    if data[:4] in OPCUA:
+        return _opcua(data)
     first: Sent | None = None
     at = 0
     while at < len(data):
@@ -56,6 +65,17 @@ def first_bytes(data: bytes) -> Sent | None:
                 return None
         at = end
     return first
+
+
+def _opcua(data: bytes) -> Sent | None:
+    """Whoever does not look like the server counts as the client; None where no chunk is so long."""
+    if not 8 <= int.from_bytes(data[4:8], "little") <= MOST_CHUNK:
+        return None
+    if data[:4] in BY_OPCUA_SERVER:
+        return Sent.BY_SERVER
+    at = 24 if data[:3] != b"OPN" else len(data[:512].partition(b"#None")[0]) + 5 + 16
+    answer = data[at : at + 2] == b"\1\0" and int.from_bytes(data[at + 2 : at + 4], "little") in ANSWERS
+    return Sent.BY_SERVER if answer else Sent.BY_CLIENT
 
 
 def _shape(pdu: bytes) -> Sent | None:

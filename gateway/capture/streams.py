@@ -128,7 +128,7 @@ class Streams:
         known.stream = Stream(known.number, self._out, self.totals)
 
     def _look(self, known: Known, source: bytes, target: bytes, data: bytes, frame: int, time: int) -> None:
-        """Judge a connection by its first bytes: is it Modbus, and if nothing else has told, who is who."""
+        """Judge a connection by its first bytes: is it ours, and if nothing else has told, who is who."""
         sent = first_bytes(data)
         if sent is None and self._expected(source) and self._expected(target):
             sent = Sent.BY_CLIENT

@@ -1,7 +1,7 @@
-"""dmz-gateway inspect CAPTURE: what a capture of Modbus/TCP says, without a gateway running.
+"""dmz-gateway inspect CAPTURE: what a capture of Modbus/TCP and OPC UA says, without a gateway running.
 
     inspect CAPTURE                            findings and traffic of each conversation
-    inspect CAPTURE --json                     one line for each ADU
+    inspect CAPTURE --json                     one line for each ADU or message
     inspect CAPTURE --policy BUNDLE --as …     and what policy would decide
     inspect CAPTURE --would-refuse …           and what the gateway would stop: in every stage (the wire,
                                                guardrails), and only once the stage is `enforce` (policy)
@@ -22,9 +22,15 @@ import msgspec
 
 from gateway.config import read as configuration
 from gateway.inspect import report
+from gateway.inspect.conversation import Summary
 from gateway.inspect.inspection import Inspection, Told
 from gateway.inspect.judge import Judge
 from gateway.inspect.named import identities
+from gateway.inspect.opcua.around import Around
+from gateway.inspect.opcua.certificates import Trust
+from gateway.inspect.opcua.conversation import OpcuaSummary
+from gateway.inspect.opcua.inspection import OpcuaTold
+from gateway.inspect.opcua.servers import Servers
 from gateway.inspect.plant import Plant
 from gateway.inspect.program import CaptureError, reading
 from gateway.inspect.segments import BrokenPipeFormatError, Progress, read
@@ -41,11 +47,13 @@ CHUNK = 256
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `inspect`."""
-    command = commands.add_parser("inspect", help="what a capture of Modbus/TCP says (pcap, pcapng)")
+    command = commands.add_parser(
+        "inspect", help="what a capture of Modbus/TCP and OPC UA says (pcap, pcapng)"
+    )
     command.add_argument("capture", type=Path, metavar="CAPTURE")
-    command.add_argument("--json", action="store_true", help="one line for each ADU, for programs")
+    command.add_argument("--json", action="store_true", help="one line for each ADU or message, for programs")
     command.add_argument(
-        "--port", type=int, action="append", default=[], help="a server port, beside 502 and 802"
+        "--port", type=int, action="append", default=[], help="a server port, beside 502, 802, 4840"
     )
     command.add_argument("--policy", type=Path, metavar="BUNDLE", help="say what this policy would decide")
     command.add_argument(
@@ -62,6 +70,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         action="store_true",
         help="what the gateway would stop, in every stage and once enforced (with -c: by its policy)",
     )
+    command.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="namespace 1, 2, … of OPC UA servers that nobody asks for theirs in the capture",
+    )
     command.set_defaults(run=run)
 
 
@@ -77,9 +92,10 @@ def run(args: argparse.Namespace) -> int:
         bundle = settings.policy.bundle
     plant = Plant(settings)
     judge = None if bundle is None else Judge(bundle, who, plant, settings)
-    inspection = Inspection(plant, judge, would_refuse=args.would_refuse, who=who)
+    around = Around(Servers(settings, args.namespace), Trust(settings))
+    inspection = Inspection(plant, judge, would_refuse=args.would_refuse, who=who, around=around)
     fault = _read(args, inspection)
-    summaries = list(inspection.summaries.values())
+    summaries: list[Summary | OpcuaSummary] = [*inspection.summaries.values(), *inspection.opcua.values()]
     if not args.json and inspection.totals is not None:
         told = report.people(
             summaries,
@@ -114,7 +130,7 @@ def _read(args: argparse.Namespace, inspection: Inspection) -> str | None:
                     pass
         except BrokenPipeFormatError as error:
             failure = capture.failure()
-            if not inspection.summaries and not inspection.packets:
+            if not (inspection.summaries or inspection.opcua or inspection.packets):
                 raise failure from error
             return f"{failure} (after {inspection.packets} packets)"
         finally:
@@ -125,7 +141,7 @@ def _read(args: argparse.Namespace, inspection: Inspection) -> str | None:
     return None if fault is None else f"{args.capture}: {fault}"
 
 
-def _write(told: Iterator[Told], out: IO[bytes]) -> None:
+def _write(told: Iterator[Told | OpcuaTold], out: IO[bytes]) -> None:
     """Lines for programs, some at a time."""
     encode = msgspec.json.Encoder().encode
     gathered: list[bytes] = []
@@ -146,7 +162,9 @@ def _last(inspection: Inspection, out: IO[bytes]) -> None:
     out.flush()
 
 
-def _watched(lines: Iterator[Told | Progress], progress: "_Progress") -> Iterator[Told]:
+def _watched(
+    lines: Iterator[Told | OpcuaTold | Progress], progress: "_Progress"
+) -> Iterator[Told | OpcuaTold]:
     for each in lines:
         if isinstance(each, Progress):
             progress.say(each)

@@ -93,7 +93,7 @@ class Summary(Struct):
         self.last_ns = max(self.last_ns, heard.time)
         self.tls += heard.tls
         for found in (*heard.findings, *heard.odd):
-            _times(self.findings, str(found)).at(heard.frame)
+            noted(self.findings, str(found)).at(heard.frame)
         if heard.adu is None:
             return
         if heard.request:
@@ -111,7 +111,7 @@ class Summary(Struct):
 
     def breaking(self, broken: Break, frame: int) -> None:
         """The gateway would break this."""
-        _times(self.breaks, broken).at(frame)
+        noted(self.breaks, broken).at(frame)
 
     def decided(
         self, operations: Sequence[Operation], decisions: Sequence[Decision], fallback: str, frame: int
@@ -122,7 +122,7 @@ class Summary(Struct):
             if isinstance(decision, Allowed):
                 self.allowed += 1
             else:
-                _times(self.denied, (what, decision.reasons[0].code)).at(frame)
+                noted(self.denied, (what, decision.reasons[0].code)).at(frame)
 
     def _function(self, heard: Heard) -> Function:
         asked = heard.asked
@@ -140,7 +140,8 @@ def means(found: str) -> str:
     return ODD[found][1] if found in ODD else FINDINGS[Finding(found)].means
 
 
-def _times(all_: dict[K, Times], key: K) -> Times:
+def noted(all_: dict[K, Times], key: K) -> Times:
+    """How often that was met; what is beyond the bound is counted nowhere."""
     times = all_.get(key)
     if times is None:
         times = Times()

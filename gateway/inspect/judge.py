@@ -9,6 +9,8 @@ does not name is nobody, and nobody is denied without asking.
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec import Struct
+
 from gateway.config.settings import PolicySection, Settings
 from gateway.guard.limits import WriteCounts
 from gateway.inspect.named import Who
@@ -17,7 +19,7 @@ from gateway.model.decision import Allowed, Decision, Denied, Origin, Reason
 from gateway.model.errors import Fault, PolicyError
 from gateway.model.identity import Authentication, Caller, Identity, Kind, RoleState
 from gateway.model.moment import SECOND
-from gateway.model.operation import MUTATING, Operation
+from gateway.model.operation import MUTATING, Operation, Protocol
 from gateway.model.ulid import Ulids
 from gateway.policy import bundle, question
 from gateway.policy.decider import Decider
@@ -27,6 +29,18 @@ from gateway.policy.loader import load
 ZONE = "plant"
 "Of callers, where no listener of a configuration says another."
 LISTENER = "inspect"
+MOST_CALLERS = 10_000
+"Addresses remembered as callers, by the ways they came and the users they named."
+
+
+class Door(Struct, frozen=True):
+    """By which way somebody asks."""
+
+    listener: str = LISTENER
+    zone: str = ZONE
+    protocol: Protocol = Protocol.MODBUS
+    user: str | None = None
+    "On whose behalf, over OPC UA."
 
 
 class Judge:
@@ -41,7 +55,7 @@ class Judge:
             raise PolicyError([Fault(str(folder), "no such folder", mend)])
         self._plant = plant
         self._who = who
-        self._callers: dict[tuple[str, str, str], Caller] = {}
+        self._callers: dict[tuple[str, Door], Caller] = {}
         self._ulids = Ulids(0)
         section = settings.policy if settings is not None else PolicySection(bundle=folder)
         self._decider = Decider(self._ulids, section, lambda _code, _note: None)
@@ -53,16 +67,28 @@ class Judge:
         self._minute = -1
         self._writes = WriteCounts()
 
-    def decide(self, source: str, unit: int, operations: Sequence[Operation], time_ns: int) -> list[Decision]:
-        """One decision for each operation of a request."""
+    def door(self, unit: int) -> Door:
+        """By which way a request with that unit comes."""
+        return Door(*self._plant.zones.get(unit, (LISTENER, ZONE)))
+
+    def decide(
+        self,
+        source: str,
+        door: Door,
+        operations: Sequence[Operation],
+        time_ns: int,
+        *,
+        nowhere: str = "it is addressed to no asset",
+    ) -> list[Decision]:
+        """One decision for each operation of a request; `nowhere` says why there is none."""
         if source not in self._who:
             return [_unasked("inspect.nobody", f"--as does not say who {source} is")] * max(
                 1, len(operations)
             )
         if not operations:
-            return [_unasked("wire.unmapped_unit", f"unit {unit} is no asset")]
+            return [_unasked("wire.unmapped_unit", nowhere)]
         self._keep_time(time_ns)
-        caller, now = self._caller(source, unit), moment(time_ns)
+        caller, now = self._caller(source, door), moment(time_ns)
         subject = caller.identity.subject
         decisions: list[Decision] = []
         for operation in operations:
@@ -81,7 +107,7 @@ class Judge:
     def questions(
         self,
         source: str,
-        unit: int,
+        door: Door,
         operations: Sequence[Operation],
         decisions: Sequence[Decision],
         time_ns: int,
@@ -93,7 +119,7 @@ class Judge:
         if any(each.unreadable is not None for each in operations):
             return []
         self._keep_time(time_ns)
-        caller, now = self._caller(source, unit), moment(time_ns)
+        caller, now = self._caller(source, door), moment(time_ns)
         asked = []
         for operation, decision in zip(operations, decisions, strict=False):
             writes = self._writes.count(caller.identity.subject, operation.asset or "", time_ns)
@@ -123,29 +149,38 @@ class Judge:
             trusted=True,
         )
 
-    def _caller(self, source: str, unit: int) -> Caller:
-        listener, zone = self._plant.zones.get(unit, (LISTENER, ZONE))
-        key = source, listener, zone
+    def _caller(self, source: str, door: Door) -> Caller:
+        key = source, door
         if key not in self._callers:
-            named = source in self._who
-            subject, roles = self._who.get(source, (f"anonymous:{listener}", ()))
-            identity = Identity(
-                subject=subject,
-                kind=Kind.WORKLOAD if named else Kind.NOBODY,
-                auth=Authentication.MTLS if named else Authentication.NONE,
-                zone=zone,
-                roles=roles,
-                role_state=RoleState.OK if roles else RoleState.ABSENT,
-            )
+            if len(self._callers) >= MOST_CALLERS:
+                self._callers.clear()
             self._callers[key] = Caller(
-                identity=identity,
+                identity=self._identity(source, door),
                 source=source,
-                listener=listener,
-                zone=zone,
-                tls="1.3" if named else None,
+                listener=door.listener,
+                zone=door.zone,
+                tls="1.3" if source in self._who and door.protocol is Protocol.MODBUS else None,
                 connection=self._ulids.next(0),
             )
         return self._callers[key]
+
+    def _identity(self, source: str, door: Door) -> Identity:
+        """Who that address is. An application certificate of OPC UA carries no role."""
+        opcua = door.protocol is Protocol.OPCUA
+        named = source in self._who
+        subject, roles = self._who.get(source, (f"anonymous:{door.listener}", ()))
+        if opcua:
+            roles = ()
+        proved = Authentication.OPCUA if opcua else Authentication.MTLS
+        return Identity(
+            subject=subject,
+            kind=Kind.WORKLOAD if named else Kind.NOBODY,
+            auth=proved if named else Authentication.NONE,
+            zone=door.zone,
+            roles=roles,
+            role_state=RoleState.OK if roles else RoleState.ABSENT,
+            on_behalf_of=door.user,
+        )
 
 
 def _unasked(code: str, message: str) -> Decision:

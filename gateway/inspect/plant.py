@@ -55,6 +55,10 @@ class Plant:
         """Quanta last seen in an answer, and when."""
         return self._last.get(tag)
 
+    def note(self, tag: str, quanta: int | None, time_ns: int) -> None:
+        """An answer shows what a tag is."""
+        self._last[tag] = quanta, time_ns
+
     def operations(self, server: str, port: int, request: Request, time_ns: int) -> Sequence[Operation]:
         """What a request wants; nothing if its unit is no asset."""
         place = self.place(server, port, request.unit)

@@ -77,6 +77,12 @@ class Refusals:
         found = [each for each in self.groups.items() if each[0].stops is stops]
         return sorted(found, key=lambda each: -each[1].count)
 
+    def note(self, group: Group, frame: int, time_ns: int) -> None:
+        """One more of a group."""
+        if group not in self.groups and len(self.groups) >= MOST_GROUPS:
+            group = Group(group.stops, "others", None, None, "", "others", group.then)
+        self.groups.setdefault(group, Seen()).again(frame, time_ns)
+
     def broken(self, source: str, asset: str | None, heard: Heard, breaks: Sequence[Break]) -> None:
         """The wire stops it, whatever policy says."""
         for each in breaks:
@@ -103,9 +109,7 @@ class Refusals:
     ) -> None:
         unit = heard.adu.unit if heard.adu is not None else None
         group = Group(stops, source, unit, asset, function, str(code), then)
-        if group not in self.groups and len(self.groups) >= MOST_GROUPS:
-            group = Group(stops, "others", None, None, "", "others", then)
-        self.groups.setdefault(group, Seen()).again(heard.frame, heard.time)
+        self.note(group, heard.frame, heard.time)
 
 
 def stopping(decision: Decision) -> Iterator[tuple[Stops, Reason]]:

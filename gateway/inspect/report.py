@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
-from gateway.inspect.breakage import Break
-from gateway.inspect.conversation import Summary, Times, means, severity
+from gateway.inspect import conversation as modbus_words
+from gateway.inspect.conversation import Summary
 from gateway.inspect.inspection import Told
-from gateway.inspect.refusals import Refusals, Stops, stopping
-from gateway.model.decision import Allowed, Decision
+from gateway.inspect.opcua import conversation as opcua_words
+from gateway.inspect.opcua import report as opcua
+from gateway.inspect.opcua.conversation import OpcuaSummary
+from gateway.inspect.opcua.inspection import OpcuaTold
+from gateway.inspect.refusals import Refusals, Stops
+from gateway.inspect.wording import broken, decided, said_moment, spoken
+from gateway.model.decision import Decision
 from gateway.model.moment import SECOND
 from gateway.wire.modbus.findings import Severity
 
@@ -24,8 +27,10 @@ MOST_SHOWN = 50
 "Conversations that people are shown; the worst come first, and the rest is counted."
 
 
-def line(told: Told) -> dict[str, Any]:
+def line(told: Told | OpcuaTold) -> dict[str, Any]:
     """One line for programs."""
+    if isinstance(told, OpcuaTold):
+        return opcua.line(told)
     heard = told.heard
     found: dict[str, Any] = {
         "stream": heard.stream,
@@ -49,29 +54,15 @@ def line(told: Told) -> dict[str, Any]:
     if told.decisions is not None:
         found["decisions"] = [*_decisions(told, told.decisions)]
     if told.breaks is not None:
-        found["would_refuse"] = [_broken(each) for each in told.breaks]
+        found["would_refuse"] = [broken(each) for each in told.breaks]
     return found
 
 
 def _decisions(told: Told, decisions: Sequence[Decision]) -> Iterator[dict[str, Any]]:
     operations = told.heard.operations
     for at, decision in enumerate(decisions):
-        operation = operations[at] if operations else None
-        yield {
-            "decision": "allowed" if isinstance(decision, Allowed) else "denied",
-            "action": operation.action if operation else None,
-            "kind": operation.kind if operation else None,
-            "asset": operation.asset if operation else None,
-            "reasons": [reason.code for reason in decision.reasons],
-            "kinds": [reason.kind for reason in decision.reasons],
-            "grants": list(decision.grants),
-            "stops": next((stops for stops, _ in stopping(decision)), None),
-            "question": msgspec.Raw(told.questions[at]) if at < len(told.questions) else None,
-        }
-
-
-def _broken(broken: Break) -> dict[str, Any]:
-    return {"what": broken.what, "then": broken.then, "quirk": broken.quirk}
+        question = told.questions[at] if at < len(told.questions) else None
+        yield decided(operations[at] if operations else None, decision, question)
 
 
 def stopped(refusals: Refusals) -> dict[str, Any]:
@@ -81,8 +72,8 @@ def stopped(refusals: Refusals) -> dict[str, Any]:
             {
                 **{name: getattr(group, name) for name in group.__struct_fields__ if name != "stops"},
                 "count": seen.count,
-                "first": _moment(seen.first_ns),
-                "last": _moment(seen.last_ns),
+                "first": said_moment(seen.first_ns),
+                "last": said_moment(seen.last_ns),
                 "frames": seen.frames,
             }
             for group, seen in refusals.of(stops)
@@ -96,7 +87,7 @@ def stopped(refusals: Refusals) -> dict[str, Any]:
 
 
 def people(
-    summaries: Sequence[Summary],
+    summaries: Sequence[Summary | OpcuaSummary],
     totals: dict[str, Any],
     *,
     judged: bool,
@@ -115,13 +106,13 @@ def people(
             yield from _judged(summary)
         if refusals is not None:
             yield from _would_refuse(summary)
-        yield from _traffic(summary)
+        yield from opcua.traffic(summary) if isinstance(summary, OpcuaSummary) else _traffic(summary)
     if len(ranked) > MOST_SHOWN:
         yield ""
         yield f"and {len(ranked) - MOST_SHOWN} more conversations; --json has them all"
 
 
-def _rank(summary: Summary) -> tuple[int, int, int]:
+def _rank(summary: Summary | OpcuaSummary) -> tuple[int, int, int]:
     worst = summary.worst
     return (
         len(ORDER) if worst is None else ORDER[worst],
@@ -130,7 +121,7 @@ def _rank(summary: Summary) -> tuple[int, int, int]:
     )
 
 
-def unread(summaries: Sequence[Summary], totals: dict[str, Any]) -> Iterator[str]:
+def unread(summaries: Sequence[Summary | OpcuaSummary], totals: dict[str, Any]) -> Iterator[str]:
     """What of the capture was not read, and so is in no line."""
     skipped = {why: count for why, count in totals["skipped"].items() if why != "not_tcp"}
     if skipped:
@@ -144,45 +135,51 @@ def unread(summaries: Sequence[Summary], totals: dict[str, Any]) -> Iterator[str
         yield f"{totals['forgotten']} connections were forgotten while open: too many at once"
 
 
-def _head(summaries: Sequence[Summary], totals: dict[str, Any]) -> Iterator[str]:
+def _head(summaries: Sequence[Summary | OpcuaSummary], totals: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{totals['packets']} packets, {totals['streams']} TCP connections, "
-        f"{totals['followed']} of them Modbus by port or by look, {len(summaries)} conversations"
+        f"{totals['followed']} of them Modbus or OPC UA by port or by look, {len(summaries)} conversations"
     )
     yield from unread(summaries, totals)
 
 
-def _title(summary: Summary) -> str:
+def _title(summary: Summary | OpcuaSummary) -> str:
     connections = "1 connection" if summary.connections == 1 else f"{summary.connections} connections"
     begun = datetime.fromtimestamp(summary.first_ns // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
     seconds = max(0, summary.last_ns - summary.first_ns) / SECOND
     server = f"[{summary.server}]" if ":" in summary.server else summary.server
-    return f"{summary.client} → {server}:{summary.port}   {connections}, from {begun} UTC, {seconds:.0f} s"
+    door = "OPC UA, " if isinstance(summary, OpcuaSummary) else ""
+    return (
+        f"{summary.client} → {server}:{summary.port}   {door}{connections}, from {begun} UTC, {seconds:.0f} s"
+    )
 
 
-def _findings(summary: Summary) -> Iterator[str]:
-    found = sorted(summary.findings.items(), key=lambda each: (ORDER[severity(each[0])], -each[1].count))
+def _findings(summary: Summary | OpcuaSummary) -> Iterator[str]:
+    told = opcua_words if isinstance(summary, OpcuaSummary) else modbus_words
+    found = sorted(summary.findings.items(), key=lambda each: (ORDER[told.severity(each[0])], -each[1].count))
     if not found:
         yield "  no findings"
     for called, times in found:
-        yield f"  {severity(called):<8} {called:<26} {_times(times)}  {means(called)}"
+        yield f"  {told.severity(called):<8} {called:<26} {spoken(times)}  {told.means(called)}"
 
 
-def _judged(summary: Summary) -> Iterator[str]:
+def _judged(summary: Summary | OpcuaSummary) -> Iterator[str]:
     denied = sum(times.count for times in summary.denied.values())
-    yield f"  policy: {summary.allowed} operations allowed, {denied} denied"
+    unjudged = summary.unjudged if isinstance(summary, OpcuaSummary) else 0
+    rest = f", {unjudged} not judged: the capture does not name the server's namespaces" if unjudged else ""
+    yield f"  policy: {summary.allowed} operations allowed, {denied} denied{rest}"
     for (kind, code), times in sorted(summary.denied.items(), key=lambda each: -each[1].count):
-        yield f"    denied {kind:<44} {_times(times)}  {code}"
+        yield f"    denied {kind:<44} {spoken(times)}  {code}"
 
 
-def _would_refuse(summary: Summary) -> Iterator[str]:
+def _would_refuse(summary: Summary | OpcuaSummary) -> Iterator[str]:
     if not summary.breaks:
         yield "  the gateway would break nothing here"
         return
     yield "  the gateway would break, whatever policy says:"
-    for broken, times in sorted(summary.breaks.items(), key=lambda each: -each[1].count):
-        mend = f"; quirk `{broken.quirk}` tolerates it" if broken.quirk else ""
-        yield f"    {broken.what:<26} {_times(times)}  {broken.then}: {broken.detail}{mend}"
+    for each, times in sorted(summary.breaks.items(), key=lambda row: -row[1].count):
+        mend = f"; quirk `{each.quirk}` tolerates it" if each.quirk else ""
+        yield f"    {each.what:<26} {spoken(times)}  {each.then}: {each.detail}{mend}"
 
 
 def _traffic(summary: Summary) -> Iterator[str]:
@@ -212,19 +209,10 @@ def _stopped(refusals: Refusals, *, judged: bool) -> Iterator[str]:
         yield ""
         yield f"{HEADS[stops]}: {f'{total} in {len(groups)} groups' if groups else 'nothing'}"
         for group, seen in groups[:MOST_SHOWN]:
-            about = f"unit {group.unit}" if group.unit is not None else "the connection"
+            about = "OPC UA" if group.function.startswith("opcua") else "the connection"
+            about = f"unit {group.unit}" if group.unit is not None else about
             asset = f" ({group.asset})" if group.asset else ""
             yield f"  {group.source} {about}{asset} {group.function}  {group.code}: {group.then}"
-            yield f"    {_times(seen)}, {_moment(seen.first_ns)} to {_moment(seen.last_ns)}"
+            yield f"    {spoken(seen)}, {said_moment(seen.first_ns)} to {said_moment(seen.last_ns)}"
         if len(groups) > MOST_SHOWN:
             yield f"  and {len(groups) - MOST_SHOWN} more groups; --json has them all"
-
-
-def _moment(time_ns: int) -> str:
-    seconds, rest = divmod(time_ns, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
-
-
-def _times(times: Times) -> str:
-    frames = ", ".join(map(str, times.frames)) + ("…" if times.count > len(times.frames) else "")
-    return f"{times.count} × (frame {frames})"

@@ -297,6 +297,17 @@ async def test_who_has_no_role_gets_nothing(ground: Ground, by: Make) -> None:
     assert len(ground.plants["asyncua"].seen(service="Write")) == before
 
 
+async def test_a_clients_audit_entry_goes_through(ground: Ground) -> None:
+    """RequestHeader.AuditEntryId (OPC 10000-4 7.33) is the client's, and the server's to log."""
+    async with ground.clients.client("node-opcua", ground.site.peer) as peer:
+        url = ground.urls("node-opcua")[1]
+        assert await peer.ask("connect", url=url, policy="Basic256Sha256") == {"is": "connected"}
+        told = await peer.ask("audited", node=ns("Specimen.Byte"), entry="shift-7/entry-4711")
+    assert told["is"]["value"] == ["Byte", 255]
+    seen = ground.plants["node-opcua"].seen(audit="shift-7/entry-4711")
+    assert [line["node"] for line in seen] == [node("Specimen.Byte")]
+
+
 @pytest.mark.parametrize("by", MAKES)
 async def test_endpoints_tell_the_truth(ground: Ground, by: Make) -> None:
     """One endpoint for each policy, under the address that the client came by."""

@@ -5,7 +5,7 @@
 const readline = require("node:readline");
 const {
   OPCUAClient, SecurityPolicy, MessageSecurityMode, UserTokenType, AttributeIds, DataType, VariantArrayType, DataValue, StatusCodes,
-  ClientSubscription, ClientMonitoredItem, TimestampsToReturn, ReadRawModifiedDetails, HistoryReadRequest, coerceNodeId,
+  ClientSubscription, ClientMonitoredItem, TimestampsToReturn, ReadRawModifiedDetails, HistoryReadRequest, ReadRequest, coerceNodeId,
   coerceInt64, coerceUInt64, makeBrowsePath, BrowseDirection, NodeClass,
 } = require("node-opcua");
 const { store, leaf, variant, plain, code, dataValue } = require("./words.cjs");
@@ -152,6 +152,15 @@ const DO = {
     );
     const result = told.results[0];
     return { status: code(result.statusCode), values: (result.historyData?.dataValues || []).map(dataValue) };
+  },
+
+  // A read that carries a client's own entry of its audit log.
+  async audited({ node, entry }) {
+    const request = new ReadRequest({
+      requestHeader: { auditEntryId: entry }, timestampsToReturn: TimestampsToReturn.Both,
+      nodesToRead: [{ nodeId: node, attributeId: AttributeIds.Value }],
+    });
+    return dataValue((await session.performMessageTransaction(request)).results[0]);
   },
 
   // Reads without a pause until the channel was renewed that often.

@@ -89,7 +89,7 @@ async def level(client: Client) -> object:
 
 
 async def test_half_open_channels_cost_little_and_ten_clients_keep_working(ground: Ground) -> None:
-    clients = [await ground.client() for _ in range(5)]
+    clients = [await ground.client() for _ in range(10)]
     for client in clients:
         await level(client)
     cpu, memory = ground.cpu_s, ground.memory

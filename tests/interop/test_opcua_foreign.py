@@ -69,7 +69,7 @@ def ground(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Groun
     with ExitStack() as stack:
         plants: dict[Make, Plant] = {}
         for make, name in (("asyncua", "plc-a"), ("node-opcua", "plc-n")):
-            one = plant(pki, folder / name, free_port(), make, name)  # type: ignore[arg-type] # of MAKES
+            one = plant(pki, folder / name, free_port(), make, name, reads=not SOAK)  # type: ignore[arg-type] # of MAKES
             plants[make] = stack.enter_context(one)  # type: ignore[index]
         servers = {one.folder.name: one for one in plants.values()}
         site = stack.enter_context(Site(folder / "gateway", pki, servers))

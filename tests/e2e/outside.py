@@ -457,6 +457,9 @@ if __name__ == "__main__":
         if step is values_over_mqtt and not DEMO["mqtt"]:
             say("skipped: MQTT")
             continue
+        if step.__name__.startswith("opcua") and not DEMO["opcua"]:
+            say("skipped: OPC UA")
+            continue
         say(f"{step.__name__} …")
         step()
     say(f"{len(STEPS)} steps held")

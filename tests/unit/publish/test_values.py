@@ -1,9 +1,13 @@
 """The latest value of every tag."""
 
 from gateway.model.asset import DataType
+from gateway.model.moment import SECOND
 from gateway.model.sample import Quality
-from gateway.publish.values import Reading
+from gateway.publish.values import Reading, Subscription, Values
 from tests.scenarios.north import PLC, North, later, tag
+from tests.scenarios.stage import Moment
+
+NOW = Moment()()
 
 
 def test_at_start_every_tag_is_bad_with_reason_restart_and_no_value() -> None:
@@ -119,3 +123,49 @@ def test_after_a_write_that_may_not_have_been_done_nobody_knows_the_value() -> N
     values.writing("no.tag", 1, 1)
     values.written("no.tag", True, 1)
     assert values.last("no.tag") is None
+
+
+def test_what_the_plant_confirms_is_young_again_and_no_new_sample() -> None:
+    values, news = _confirmed()
+    values.confirm(["plc-1.level"], NOW.mono_ns + 4 * SECOND, later(NOW, 5))
+    sample = values.sample("plc-1.level")
+    assert sample is not None
+    assert (sample.value, sample.sequence, sample.received_ns) == (1.0, 1, NOW.wall_ns)
+    assert sample.mono_ns == NOW.mono_ns + 4 * SECOND
+    assert news.take() is None, "it was not stale, so nothing has changed for anybody"
+    values.confirm(["plc-1.level"], NOW.mono_ns, later(NOW, 6))
+    assert values.sample("plc-1.level") == sample, "never older"
+
+
+def test_who_was_told_that_it_is_stale_hears_that_it_is_not_any_more() -> None:
+    values, news = _confirmed()
+    values.confirm(["plc-1.level", "unknown"], NOW.mono_ns + 9 * SECOND, later(NOW, 10))
+    assert news.take() == "plc-1.level"
+
+
+def test_nothing_is_confirmed_of_a_value_that_is_bad() -> None:
+    values, _ = _confirmed()
+    values.update([Reading("plc-1.level", None, Quality.BAD, "timeout")], NOW)
+    bad = values.sample("plc-1.level")
+    values.confirm(["plc-1.level"], NOW.mono_ns + 4 * SECOND, later(NOW, 5))
+    assert values.sample("plc-1.level") == bad
+
+
+def test_a_reading_can_say_when_it_was_acquired_and_how_old_it_may_be() -> None:
+    values, _ = _confirmed()
+    values.update([Reading("plc-1.level", 2.0, Quality.GOOD, "", 123, 2 * SECOND)], NOW)
+    sample = values.sample("plc-1.level")
+    assert sample is not None
+    assert (sample.at_ns, sample.received_ns, sample.mono_ns) == (
+        123,
+        NOW.wall_ns,
+        NOW.mono_ns - 2 * SECOND,
+    )
+
+
+def _confirmed() -> tuple[Values, Subscription]:
+    values = Values([tag("level")], [PLC], NOW)
+    values.update([Reading("plc-1.level", 1.0, Quality.GOOD)], NOW)
+    news = values.subscribe(lambda: None)
+    news.keep(())
+    return values, news

@@ -6,7 +6,7 @@ happens any more, reads go on for a bounded time under a `Gap`, and the next sta
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.audit import carry, gap
 from gateway.audit.backlog import MOST_QUEUED, STALL, Backlog, Waiting
+from gateway.audit.commitment import Sealer, weight
 from gateway.audit.committer import Batch, Committer
 from gateway.audit.entry import Describe, Units, Writer, short, who
 from gateway.audit.flood import Flood, Tally, key
@@ -36,6 +37,8 @@ MOST_UNCOVERED = 4096
 "Records that may follow a checkpoint before the next, however long `checkpoint_s` is."
 TICK_S = 0.010
 "How often changed read entries and unhurried records are handed over; the commit takes the rest of 20 ms."
+RENEW = 3600 * SECOND
+"How long the side file keeps what closed windows said, where something is sensitive."
 VKEY = "log.vkey"
 "The verifier key beside the log, for convenience; a reviewer keeps a copy elsewhere."
 FLOODS = frozenset({RecordKind.AUTH, RecordKind.FINDING, RecordKind.WITHHELD})
@@ -92,6 +95,7 @@ class Journal:
         clock: Callable[[], Now],
         alarm: Callable[[str], None],
         units: Units = _no_units,
+        sealer: Sealer | None = None,
         storage: Storage | None = None,
     ) -> None:
         if signer.verifier.name != origin:
@@ -101,7 +105,7 @@ class Journal:
         self._settings = settings
         self._clock = clock
         self._alarm = alarm
-        self._writer = Writer(gateway, ulids, describe, units)
+        self._writer = Writer(gateway, ulids, describe, units, sealer)
         self._windows = Windows(self._writer, int(settings.window_s * SECOND))
         self._hot = self._windows.hot
         self._flood = Flood(settings.denials_in_full, settings.growth_bytes_per_minute)
@@ -118,6 +122,7 @@ class Journal:
         self._uncovered = 0
         "Records since the last checkpoint."
         self._low = False
+        self._renewed_ns = 0
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -212,7 +217,7 @@ class Journal:
         record, data = self._writer.intent(caller, operations, decisions, now)
         if not data:
             return NotRecorded("record_not_made")
-        if not self._backlog.has_room(len(data), kept=True):
+        if not self._backlog.has_room(weight(data), kept=True):
             self._lapse.missed["intent"] += 1
             return NotRecorded("journal_queue_full")
         waiting = Waiting(record, caller, self._loop.create_future(), now)
@@ -286,6 +291,14 @@ class Journal:
         the other engine decided, has entries of its own (`read`).
         """
         self._windows.close_all(now)
+
+    def forget(self) -> None:
+        """The side file of open windows lets go of those that are closed; within a tick or two."""
+        self._windows.renew()
+
+    def drop(self, gone: Sequence[range]) -> int:
+        """Overwrite what opens these records, for good; how many. Blocks: not for the event loop."""
+        return self._log.vault.drop(gone) if self._log is not None else 0
 
     def status(self) -> dict[str, Any]:
         """For `dmz-gateway status` and metrics."""
@@ -406,6 +419,9 @@ class Journal:
             if not self._offer(self._suppressed(tally, now)):
                 self._lapse.missed[tally.key.kind] += tally.counted
         self._windows.close_old(now)
+        if self._writer.sealer is not None and now.mono_ns - self._renewed_ns >= RENEW:
+            self._renewed_ns = now.mono_ns
+            self._windows.renew()
         self._write_windows(now)
         if self._lapse.missed and self._lapse.due(now.mono_ns):
             self._tell_missed(now)
@@ -424,7 +440,7 @@ class Journal:
     def _write_windows(self, now: Now, *, force: bool = False) -> None:
         for window in self._windows.ripe(now, force=force):
             records = self._windows.records(window, now)
-            if not force and not self._backlog.has_room(sum(map(len, records))):
+            if not force and not self._backlog.has_room(sum(map(weight, records))):
                 self._windows.put_back(window)
                 return
             self._backlog.unhurried.extend(records)

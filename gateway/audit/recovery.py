@@ -100,6 +100,7 @@ def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, 
         log.adopt(_segment(storage, firsts[-1]), used)
     if last is not None:
         signer.remember(last)
+    log.vault.adopt(log.size)
     log.adopt_notes(storage.open(CHECKPOINTS), notes_end)
     storage.sync_folder("")
     left.size, left.gone = log.size, firsts[0] if firsts else 0

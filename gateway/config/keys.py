@@ -28,6 +28,7 @@ from gateway.config.form import (
     FILE,
     FILES,
     FLAG,
+    GROUPS,
     KINDS,
     NUMBER,
     QUIRKS,
@@ -42,6 +43,7 @@ from gateway.config.form import (
 )
 from gateway.model.asset import Asset, Quirk, Span, Tag
 from gateway.model.record import RecordKind
+from gateway.model.sensitive import Sensitive
 
 BY_TYPE: dict[Any, Form] = {
     str: TEXT,
@@ -53,6 +55,7 @@ BY_TYPE: dict[Any, Form] = {
     tuple[Span, ...]: REGISTERS,
     tuple[Quirk, ...]: QUIRKS,
     tuple[RecordKind, ...]: KINDS,
+    tuple[Sensitive, ...]: GROUPS,
     dict[int, str]: UNITS,
 }
 "The form of a field that no other table names."

@@ -169,6 +169,7 @@ LOG_EVENTS: tuple[tuple[str, int], ...] = (
     ("retention", 2),
     ("aged", 2),
     ("removed", 2),
+    ("drop", 2),
     ("archive", 4),
     ("rotat", 5),
     ("export", 3),

@@ -1,0 +1,105 @@
+"""THE TABLE of what can be kept by commitment: which members of which objects of a record belong to a group.
+
+A path leads through members and, with `*`, through lists. `also` is not named: the other operations of a
+frame are sealed as the first is. Null and empty members stay: they say that there is nothing.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gateway.model.identity import names_person
+from gateway.model.record import RecordKind
+from gateway.model.sensitive import Sensitive
+
+COMMITTED = "committed"
+"The member that stands for those that were taken out of its object."
+QUESTIONS = ("why.input", "what.entries.*.input")
+"Where policy questions lie; both hold the same places."
+PEOPLE, SUBJECTS = Sensitive.PEOPLE, Sensitive.SUBJECTS
+ADDRESSES, VALUES, TEXTS = Sensitive.ADDRESSES, Sensitive.VALUES, Sensitive.TEXTS
+
+
+class Place(Struct, frozen=True):
+    """Members of one object that belong to a group."""
+
+    path: str
+    group: Sensitive
+    members: tuple[str, ...]
+    subject: str = ""
+    "The member that names whose the others are: in `people` they count only where that is a person."
+
+
+IN_QUESTION = (
+    Place("subject", PEOPLE, ("on_behalf_of",)),
+    Place("subject", SUBJECTS, ("id", "cert"), subject="id"),
+    Place("conn", ADDRESSES, ("src",)),
+    Place("points.*", VALUES, ("q", "q_prev")),
+    Place("modbus", VALUES, ("values", "and_mask", "or_mask")),
+    Place("opcua", VALUES, ("value", "arguments")),
+    Place("admin", PEOPLE, ("subject",)),
+    Place("admin", TEXTS, ("value",)),
+    Place("state.approval", PEOPLE, ("by",)),
+)
+"Of `dmz.input/1`."
+PLACES = (
+    Place("who", PEOPLE, ("on_behalf_of",)),
+    Place("who", SUBJECTS, ("subject", "fingerprint", "serial"), subject="subject"),
+    Place("who", ADDRESSES, ("source",)),
+    Place("what.points.*", VALUES, ("q", "q_prev", "value", "value_prev")),
+    Place("what.modbus", VALUES, ("values", "and_mask", "or_mask")),
+    Place("what.opcua", VALUES, ("value", "arguments")),
+    Place("what.admin", PEOPLE, ("subject",)),
+    Place("what.admin", TEXTS, ("value",)),
+    Place("what.entries.*", VALUES, ("values",)),
+    Place("what.entries.*.reasons.*", TEXTS, ("msg",)),
+    Place("why.approval", PEOPLE, ("by",)),
+    Place("why.reasons.*", TEXTS, ("msg",)),
+    Place("result.readback.points.*", VALUES, ("q_written", "q_read")),
+    *(
+        Place(f"{question}.{each.path}", each.group, each.members, each.subject)
+        for question in QUESTIONS
+        for each in IN_QUESTION
+    ),
+)
+"Of `dmz.record/1`."
+OPERATIVE = frozenset({RecordKind.LIFECYCLE, RecordKind.GAP, RecordKind.SUPPRESSED, RecordKind.WINDOW})
+"Kinds whose note recovery and verifiers read, and people do not write: it stays."
+NOTE_KEPT = frozenset(
+    {"event", "result", "code", "finding", "reason", "reasons", "severity", "side", "listener", "tls", "tag"}
+    | {"asset", "sink", "alarm", "revision", "request", "id", "intent", "zone", "version", "within_s"}
+)
+"Members of other notes that are words of the gateway's own. All others are texts."
+RESULT_KEPT = frozenset({"status", "code", "why", "latency_ms", "readback"})
+DIGEST = frozenset({"sha256", "length"})
+"What stands for a long value. Who guesses the value can confirm it by its hash, so the hash is kept like it."
+
+Sorted = dict[str, Callable[[dict[str, object]], set[str]]]
+"""By path of an object: which of its members are to be committed."""
+
+
+def by_path(groups: frozenset[Sensitive]) -> Sorted:
+    """The table for these groups. Texts count with any of them."""
+    wanted = groups | {TEXTS} if groups else groups
+    rows: dict[str, list[Place]] = {}
+    for place in PLACES:
+        if place.group in wanted or (place.subject and PEOPLE in wanted):
+            rows.setdefault(place.path, []).append(place)
+    return {path: _chosen(places, wanted) for path, places in rows.items()}
+
+
+def _chosen(places: list[Place], wanted: frozenset[Sensitive]) -> Callable[[dict[str, object]], set[str]]:
+    def chosen(found: dict[str, object]) -> set[str]:
+        return {
+            member
+            for place in places
+            if place.group in wanted or is_person(found.get(place.subject))
+            for member in place.members
+        }
+
+    return chosen
+
+
+def is_person(subject: object) -> bool:
+    """Whether a subject is a person's, or a Unix user's."""
+    return isinstance(subject, str) and (names_person(subject) or subject.startswith("local:"))

@@ -125,6 +125,7 @@ class Log:
             self._storage.sync_folder("")
         write_all(self._notes, note, self._notes_end)
         self._notes.fdatasync()
+        self._signer.stored()
         self._notes_end += len(note)
         self._storage.replace(CHECKPOINT, note)
 

@@ -378,6 +378,31 @@ def test_a_held_signer_signs_nothing_new(tmp_path: Path) -> None:
     log.close()
 
 
+def test_a_checkpoint_is_told_when_it_is_durable_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that saw more than is here after a power cut would say that this log was put back."""
+    log, signer = opened(tmp_path)
+    log.append([b"1"])
+    seen: list[int] = []
+
+    def broken(_: DiskFile) -> None:
+        seen.append(signer.newest()[0].size)
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DiskFile, "fdatasync", broken)
+        with pytest.raises(OSError, match="broken"):
+            log.checkpoint()
+    assert (seen, signer.newest()[0].size) == ([0], 0)
+    log.close()
+    log, signer = opened(tmp_path)
+    log.append([b"2"])
+    log.checkpoint()
+    assert signer.newest()[0].size == log.size
+    log.close()
+
+
 def test_the_growth_file_is_what_a_receiver_takes(tmp_path: Path) -> None:
     """`audit prove --consistency` and the wire say it in one form."""
     kept = Kept(tmp_path / "kept")

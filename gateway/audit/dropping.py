@@ -38,7 +38,7 @@ LOOK_S = 1.0
 "How often is looked for an order."
 AGE_S = 3600.0
 "How often openings go by age: one record each time."
-MOST_RANGES = 120
+MOST_RANGES = 100
 "In one record: with two indices each they stay below what a note may hold as it is."
 SIGNED_WITHIN_S = 60.0
 "How long the records of it may take to be signed; then nothing goes this time."

@@ -79,8 +79,10 @@ Sorted = dict[str, Callable[[dict[str, object]], set[str]]]
 
 
 def by_path(groups: frozenset[Sensitive]) -> Sorted:
-    """The table for these groups. Texts count with any of them."""
+    """The table for these groups. Texts count with any of them, people among all subjects."""
     wanted = groups | {TEXTS} if groups else groups
+    if SUBJECTS in wanted:
+        wanted |= {PEOPLE}
     rows: dict[str, list[Place]] = {}
     for place in PLACES:
         if place.group in wanted or (place.subject and PEOPLE in wanted):

@@ -113,9 +113,7 @@ def _decisions(record: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def _decided(record: dict[str, Any], question: Any, why: dict[str, Any]) -> Decided:
     if is_closed(question):
-        raise GatewayError(
-            f"sensitive fields of record {record['id']} were dropped: it cannot be asked again"
-        )
+        raise GatewayError(f"record {record['id']} cannot be asked again: sensitive fields were dropped")
     if not isinstance(question, dict) or "schema" not in question:
         said = "; ".join(f"{one.get('code')} ({one.get('msg')})" for one in why.get("reasons") or ())
         raise GatewayError(f"record {record['id']} keeps no question that policy could answer: {said}")

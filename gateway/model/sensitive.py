@@ -12,7 +12,7 @@ class Sensitive(StrEnum):
     PEOPLE = "people"
     "Who people are: on whose behalf, persons' subjects and certificates, whom an act concerns, who approved."
     SUBJECTS = "subjects"
-    "Every other subject and its certificate, too."
+    "Every subject and its certificate: people, and devices and services too."
     ADDRESSES = "addresses"
     "Where a request came from."
     VALUES = "values"

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import carry, generations
+from gateway.audit import carry, framing, generations
 from gateway.audit.journal import Journal
 from gateway.audit.reader import records
+from gateway.audit.recovery import recover
+from gateway.audit.signer import Signer
+from gateway.audit.storage import Disk
 from gateway.model.record import Accepted, Durable
 from tests.unit.audit import world
 from tests.unit.audit.test_journal import of_kind, started, told, until
@@ -98,6 +101,66 @@ def test_a_window_already_in_the_log_is_not_saved_again(tmp_path: Path) -> None:
     asyncio.run(run())
     assert world.journal(tmp_path, Clock(), seed=99).open().windows == 0
     assert len(of_kind(tmp_path, "window")) == 1
+
+
+def cut_behind_the_first(folder: Path, kind: str) -> None:
+    """As if power had failed before what follows the first record of that kind was on the disk."""
+    (segment,) = (folder / "segments").iterdir()
+    data = bytearray(segment.read_bytes())
+    scan = framing.Scan(lambda count, offset: bytes(data[offset : offset + count]), 0)
+    next(each for each in scan if json.loads(each)["kind"] == kind)
+    data[scan.offset :] = bytes(len(data) - scan.offset)
+    segment.write_bytes(data)
+
+
+def test_of_a_window_that_was_written_in_part_the_rest_is_saved_and_nothing_twice(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock, checkpoint_s=1000.0)
+        for start in range(300):
+            receipt = journal.read(caller(), reading(start=start), READ_OK, clock())
+            assert isinstance(receipt, Accepted)
+            receipt.answered(b"x")
+        await landed(journal)
+        side = {name: (tmp_path / name).read_bytes() for name in carry.NAMES}
+        clock.forward(11)
+        await until(lambda: len(of_kind(tmp_path, "window")) > 2)
+        crashed(journal)
+        for name, data in side.items():
+            (tmp_path / name).write_bytes(data)
+
+    asyncio.run(run())
+    side = {name: (tmp_path / name).read_bytes() for name in carry.NAMES}
+    cut_behind_the_first(tmp_path, "window")
+    assert world.journal(tmp_path, Clock(), seed=99).open().windows == 1
+
+    def starts() -> list[int]:
+        entries = [e for w in of_kind(tmp_path, "window") for e in w["what"]["entries"]]
+        assert {e["asked"] for e in entries} == {1}
+        return [e["input"]["modbus"]["start"] for e in entries]
+
+    assert starts() == list(range(300))
+    for name, data in side.items():  # power fails again, before the side file was emptied
+        (tmp_path / name).write_bytes(data)
+    assert world.journal(tmp_path, Clock(), seed=100).open().windows == 0
+    assert starts() == list(range(300))
+
+
+def test_tiles_are_not_believed_where_the_newest_checkpoint_ends_a_segment(tmp_path: Path) -> None:
+    """They are never synced: after a power cut one may be anything."""
+    signer = Signer(world.KEY, world.ORIGIN)
+    log, _ = recover(Disk(tmp_path), signer, 1)
+    for signed in (True, False, False):
+        log.append([b"%d" % log.size + bytes(65_000) for _ in range(32)])  # a segment
+        if signed:
+            log.checkpoint()
+    size, root = log.size, log.root()
+    log.close()
+    assert len(list((tmp_path / "segments").iterdir())) == 3
+    (tmp_path / "tile/0/000.p/32").write_bytes(bytes(32 * 32))
+    again, left = recover(Disk(tmp_path), Signer(world.KEY, world.ORIGIN), 1)
+    assert (again.size, again.root(), left.rebuilt) == (size, root, True)
+    again.close()
 
 
 def test_the_side_file_stays_small_and_a_new_generation_keeps_everything(

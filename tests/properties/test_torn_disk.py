@@ -90,7 +90,7 @@ def test_no_durable_record_is_lost_whenever_power_fails(data: st.DataObject) -> 
         _check_cut(left, before, len(survivors))
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None)
+@settings(max_examples=EXAMPLES // 4, deadline=None)
 @given(data=st.data())
 def test_no_record_survives_without_its_opening(data: st.DataObject) -> None:
     """It is on stable storage first; openings of records that never came to be are gone at the next start."""

@@ -116,6 +116,8 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._backlog = Backlog()
         self._lapse = Lapse()
+        self._telling: asyncio.Future[None] | None = None
+        "The gap on its way to a disk that may never answer: one thread waits for that, and no more."
         self._closed_rows: list[bytes] = []
         self._signed_ns = self._signed_wall_ns = 0
         self._unsigned = False
@@ -172,6 +174,8 @@ class Journal:
         self._committer = None
         await asyncio.sleep(0)
         if self._lapse.why is not None:
+            if self._telling is not None:  # the last word is the newest
+                await self._telling
             await self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
         if self._log is not None and self._carrier is not None:
             self._log.close()
@@ -479,8 +483,10 @@ class Journal:
 
     def _tell_gap(self, now: Now) -> None:
         """Keep what is known of the gap beside the log, for the next start."""
-        if self._loop is not None and self._lapse.due(now.mono_ns):
-            self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
+        if self._telling is not None and self._telling.done():
+            self._telling = None
+        if self._loop is not None and self._telling is None and self._lapse.due(now.mono_ns):
+            self._telling = self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
 
 
 def _first(note: dict[str, Any], fields: tuple[str, ...]) -> str:

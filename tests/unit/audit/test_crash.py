@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.audit import carry, framing, generations
+from gateway.audit import carry, framing, gap, generations
 from gateway.audit.journal import Journal
 from gateway.audit.reader import records
 from gateway.audit.recovery import recover
 from gateway.audit.signer import Signer
-from gateway.audit.storage import Disk
+from gateway.audit.storage import Disk, Storage
 from gateway.model.record import Accepted, Durable
 from tests.unit.audit import world
 from tests.unit.audit.test_journal import of_kind, started, told, until
@@ -236,3 +237,31 @@ def test_a_gap_noted_by_the_last_run_is_told_by_the_next(tmp_path: Path) -> None
     (gap,) = of_kind(tmp_path, "gap")
     assert gap["note"]["missed"] == {"read": 7}
     assert (tmp_path / "gap.json").read_text().isspace(), "told once; its room is kept for the next"
+
+
+def test_a_disk_that_hangs_takes_one_thread_for_the_gap_and_not_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything else that waits in a thread (names, certificates, policy) must find one."""
+    asked, back = [], threading.Event()
+
+    def hangs(_: Storage, note: bytes) -> None:
+        asked.append(note)
+        back.wait(20)
+
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock)
+        journal._fail("the disk does not answer", clock())
+        monkeypatch.setattr(gap, "keep", hangs)
+        for _ in range(50):
+            clock.forward(1)
+            journal._tick()
+            await asyncio.sleep(0)
+        assert len(asked) == 1
+        back.set()
+        await journal.stop()
+
+    asyncio.run(run())
+    first, last = json.loads(asked[0]), json.loads(asked[-1])
+    assert last["to_ns"] - first["to_ns"] == 49_000_000_000, "and once more at the end"

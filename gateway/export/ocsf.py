@@ -39,8 +39,8 @@ UNDECIDED = "pending"
 
 ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, msgspec.MsgspecError)
 "What a record of a form that nobody thought of raises. One such must not stop the export of all others."
-STATEMENTS = ("statement_", "signature_", "certificate_", "document")
-"Members of a note that hold what people signed."
+STATEMENTS = ("statement", "signature", "certificate", "document")
+"What members of a note or a result begin with that hold what people signed."
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -179,10 +179,11 @@ def _said(record: Told) -> Told:
 
 def _without_statements(record: Told) -> Told:
     """What people signed has its place in the journal: a copy elsewhere proves nothing."""
-    note = record.get("note")
-    if not isinstance(note, dict):
-        return record
-    return {**record, "note": {name: v for name, v in note.items() if not name.startswith(STATEMENTS)}}
+    told = dict(record)
+    for name in ("note", "result"):
+        if isinstance(found := record.get(name), dict):
+            told[name] = {member: v for member, v in found.items() if not member.startswith(STATEMENTS)}
+    return told
 
 
 # What each class has of its own.

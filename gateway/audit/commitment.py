@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import msgspec
 
-from gateway.audit.places import COMMITTED, DIGEST, NOTE_KEPT, OPERATIVE, RESULT_KEPT, by_path
+from gateway.audit.places import COMMITTED, DIGEST, NOTE_KEPT, OPERATIVE, RESULT_KEPT, Way, way
 from gateway.model.sensitive import Sensitive
 
 DOMAIN = b"dmz.commitment/1\n"
@@ -68,11 +68,11 @@ class Sealer:
     """Takes out of records what is to be kept by commitment."""
 
     def __init__(self, groups: Iterable[Sensitive], dice: Dice) -> None:
-        self._table = by_path(frozenset(groups))
+        self._way = way(frozenset(groups))
         self._dice = dice
 
     def __bool__(self) -> bool:
-        return bool(self._table)
+        return bool(self._way.inner)
 
     def seal(self, data: bytes, wall_ns: int) -> bytes:
         """The record with commitments; as it is where nothing in it is sensitive."""
@@ -81,28 +81,26 @@ class Sealer:
         for name, kept in (("note", NOTE_KEPT), ("result", RESULT_KEPT)):
             part = record.get(name)
             if isinstance(part, dict) and (name != "note" or record["kind"] not in OPERATIVE):
-                self._take(part, set(part) - kept, found)
-        for name in ("who", "what", "why", "result"):
-            self._walk(name, record.get(name), found)
+                self._take(part, [member for member in part if member not in kept], found)
+        self._walk(self._way, record, found)
         return Sealed(_encode(record), _encode(found), wall_ns) if found else data
 
-    def _walk(self, path: str, value: Any, found: list[tuple[str, str]]) -> None:
+    def _walk(self, at: Way, value: Any, found: list[tuple[str, str]]) -> None:
         if isinstance(value, list):
-            inner = path if path in ("what.also", "why.also") else f"{path}.*"
-            for each in value:
-                self._walk(inner.removesuffix(".also"), each, found)
+            if at.each is not None:
+                for each in value:
+                    self._walk(at.each, each, found)
         elif isinstance(value, dict):
-            chosen = self._table.get(path)
-            self._take(value, chosen(value) if chosen is not None else set(), found)
             if value.keys() == DIGEST:
-                self._take(value, {"sha256"}, found)
-            for name in [*value]:
-                if name != COMMITTED:
-                    self._walk(f"{path}.{name}", value[name], found)
+                self._take(value, ("sha256",), found)
+            self._take(value, at.chosen(value), found)
+            for name, inner in at.inner.items():
+                if value.get(name):
+                    self._walk(inner, value[name], found)
 
-    def _take(self, part: Told, names: set[str], found: list[tuple[str, str]]) -> None:
+    def _take(self, part: Told, names: Iterable[str], found: list[tuple[str, str]]) -> None:
         """Those of its members that say something, out of it and committed to together."""
-        taken = {name: part[name] for name in [*part] if name in names and part[name] not in (None, "", [])}
+        taken = {name: part[name] for name in names if part.get(name) not in (None, "", [])}
         if not taken:
             return
         for name in taken:

@@ -4,8 +4,6 @@ A path leads through members and, with `*`, through lists. `also` is not named: 
 frame are sealed as the first is. Null and empty members stay: they say that there is nothing.
 """
 
-from collections.abc import Callable
-
 from msgspec import Struct
 
 from gateway.model.identity import names_person
@@ -74,32 +72,56 @@ RESULT_KEPT = frozenset({"status", "code", "why", "latency_ms", "readback"})
 DIGEST = frozenset({"sha256", "length"})
 "What stands for a long value. Who guesses the value can confirm it by its hash, so the hash is kept like it."
 
-Sorted = dict[str, Callable[[dict[str, object]], set[str]]]
-"""By path of an object: which of its members are to be committed."""
+
+class Way:
+    """Where to go from an object or a list: only to what can hold something sensitive."""
+
+    __slots__ = ("each", "inner", "places", "whole")
+
+    def __init__(self) -> None:
+        self.inner: dict[str, Way] = {}
+        "By member."
+        self.each: Way | None = None
+        "Of the elements of a list."
+        self.whole: tuple[str, ...] = ()
+        "Members that are committed to, whatever they are."
+        self.places: tuple[Place, ...] = ()
+        "Those whose members are committed to only where their subject is a person."
+
+    def step(self, name: str) -> "Way":
+        """The way through that member, or with `*` into a list."""
+        if name == "*":
+            self.each = self.each or Way()
+            return self.each
+        return self.inner.setdefault(name, Way())
+
+    def chosen(self, found: dict[str, object]) -> tuple[str, ...]:
+        """Members of an object that are to be committed to."""
+        if not self.places:
+            return self.whole
+        persons = [place for place in self.places if is_person(found.get(place.subject))]
+        return (*self.whole, *(member for place in persons for member in place.members))
 
 
-def by_path(groups: frozenset[Sensitive]) -> Sorted:
-    """The table for these groups. Texts count with any of them, people among all subjects."""
+def way(groups: frozenset[Sensitive]) -> Way:
+    """The table for these groups, from the record on. Texts count with any of them, people with subjects."""
+    top = Way()
     wanted = groups | {TEXTS} if groups else groups
     if SUBJECTS in wanted:
         wanted |= {PEOPLE}
-    rows: dict[str, list[Place]] = {}
     for place in PLACES:
-        if place.group in wanted or (place.subject and PEOPLE in wanted):
-            rows.setdefault(place.path, []).append(place)
-    return {path: _chosen(places, wanted) for path, places in rows.items()}
-
-
-def _chosen(places: list[Place], wanted: frozenset[Sensitive]) -> Callable[[dict[str, object]], set[str]]:
-    def chosen(found: dict[str, object]) -> set[str]:
-        return {
-            member
-            for place in places
-            if place.group in wanted or is_person(found.get(place.subject))
-            for member in place.members
-        }
-
-    return chosen
+        persons = place.subject != "" and PEOPLE in wanted
+        if place.group in wanted or persons:
+            at = top
+            for name in place.path.split("."):
+                at = at.step(name)
+            if place.group in wanted:
+                at.whole += place.members
+            else:
+                at.places += (place,)
+    for name in ("what", "why") if groups else ():
+        top.inner[name].step("also").each = top.inner[name]
+    return top
 
 
 def is_person(subject: object) -> bool:

@@ -123,7 +123,7 @@ class Opened:
         for part in _committed(record):
             promise = part[COMMITTED]
             value = held.pop(str(promise.get("sha256")), None)
-            if value is not None and set(value) == set(promise.get("of") or ()):
+            if value is not None and set(value) == set(_names(promise)):
                 del part[COMMITTED]
                 part.update(value)
             else:
@@ -144,7 +144,7 @@ class Opened:
         """The record for people: what cannot be had any more says so, where a text can stand."""
         for part in self.left:
             text = WRONG if self.wrong else DROPPED
-            for name in part[COMMITTED].get("of") or ():
+            for name in _names(part[COMMITTED]):
                 if name not in NUMBERS:
                     part[name] = [text] if name in LISTS else text
         return self.record
@@ -166,4 +166,10 @@ def _committed(value: Any) -> Iterator[Told]:
 def is_dropped(part: Told, *names: str) -> bool:
     """Whether one of those members was committed to, and cannot be opened."""
     promise = part.get(COMMITTED)
-    return isinstance(promise, dict) and any(name in (promise.get("of") or ()) for name in names)
+    return isinstance(promise, dict) and not set(names).isdisjoint(_names(promise))
+
+
+def _names(promise: Told) -> list[str]:
+    """The members that a commitment is to; a record that somebody changed may say anything."""
+    of = promise.get("of")
+    return [each for each in of if isinstance(each, str)] if isinstance(of, list) else []

@@ -33,8 +33,11 @@ class Openings:
         self._rows: dict[int, Row] = {}
 
     def opened(self, index: int, data: bytes) -> bytes:
-        """The record with what can be opened; the stored bytes where it holds no commitment."""
-        return _encode(self._open(index, data).record) if MARK in data else data
+        """The record with what can be opened; the stored bytes where it holds no commitment, or is none."""
+        try:
+            return _encode(self._open(index, data).record) if MARK in data else data
+        except (msgspec.MsgspecError, RecursionError):
+            return data
 
     def told(self, index: int, data: bytes) -> dict[str, Any]:
         """The record decoded, for people: what was dropped says so."""

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gateway.audit import entry, framing
+from gateway.audit import entry, framing, vault, verify
 from gateway.audit.commitment import MARK, Opened, Sealed, Sealer, commit
 from gateway.audit.openings import Openings
 from gateway.audit.places import IN_QUESTION, PLACES, QUESTIONS
@@ -111,6 +113,25 @@ def test_every_changed_opening_is_wrong(at: int) -> None:
     opening[at] ^= 1
     found = Opened(json.loads(sealed), bytes(opening))
     assert found.wrong
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    of=st.recursive(
+        st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    ),
+    opening=st.binary(max_size=80) | st.just(b'[["00","{}"]]') | st.just(b'[["zz",1]]'),
+)
+def test_what_somebody_made_of_them_is_told_and_never_raises(of: Any, opening: bytes) -> None:
+    record = {"who": {"committed": {"of": of, "sha256": of}}, "note": {"committed": of}}
+    told = Opened(json.loads(json.dumps(record)), opening)
+    assert told.left or not isinstance(of, dict)
+    told.told()
+    raw = json.dumps(record).encode()
+    assert verify._opened(raw, opening) is None
+    list(vault.rows(opening * 40))
+    assert isinstance(Openings(Path("nowhere")).opened(0, raw), bytes)
+    assert Openings(Path("nowhere")).opened(0, b'{"committed":{' + raw) == b'{"committed":{' + raw
 
 
 def test_an_opening_that_is_cut_or_of_another_record_is_wrong() -> None:

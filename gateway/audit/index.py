@@ -100,7 +100,6 @@ update doc set key = randomblob(16) where count = 0
 _FULL_TEXT = "create virtual table said using fts5(text, content='', detail=full, tokenize='unicode61')"
 _SETTINGS = (
     "synchronous = off",  # it can be built again
-    "secure_delete = on",  # what was dropped is not in a page that is free
     "cache_size = -131072",
     "mmap_size = 1073741824",
     "temp_store = memory",
@@ -186,7 +185,11 @@ class Index:
                 os.close(lock)
 
     def _brought(self, progress: Progress | None, *, rebuild: bool) -> int:
-        """Up to date in one transaction: whoever looks meanwhile sees what was there before."""
+        """Up to date in one transaction: whoever looks meanwhile sees what was there before.
+
+        Where something can be dropped nothing is left in a page that is free, nor a copy that moved.
+        """
+        self.db.execute(f"pragma secure_delete = {'on' if self.openings.any else 'off'}")
         self.db.execute("begin immediate")
         try:
             if rebuild or not self._fits():

@@ -32,6 +32,11 @@ class Openings:
         "First index, time and size of the file in memory."
         self._rows: dict[int, Row] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether this journal has, or had, something that can be dropped."""
+        return self._folder.is_dir()
+
     def opened(self, index: int, data: bytes) -> bytes:
         """The record with what can be opened; the stored bytes where it holds no commitment, or is none."""
         try:

@@ -81,7 +81,7 @@ class Committer:
         self._queue.put(batch)
 
     def finish(self) -> None:
-        """Write what is queued, then end. Blocks: not for the event loop."""
+        """Write what is queued, then end; `ended` tells when. Never blocks."""
         self._queue.put(None)
 
     @property
@@ -111,10 +111,23 @@ class Committer:
         self._attempt(lambda: self._write(batches))
         self._tell(batches)
         if self._failed is None:
-            try:
-                self._log.prepare()
-            except OSError as error:
-                self._failed = f"{error.strerror or error}"
+            self._attempt(self._log.prepare)
+            if self._failed is not None:
+                self._tell([])  # whoever comes next must not be the first to learn it
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """The next step, as long as none has failed."""
+        if self._failed is not None:
+            return
+        try:
+            step()
+        except OSError as error:
+            self._failed = f"{error.strerror or error}"
+        except JournalError as error:
+            self._failed = str(error)
+        except Exception as error:  # without this the thread would end, and nobody would know
+            log.exception("the journal's thread")
+            self._failed = f"an error that nobody thought of: {error!r}"
 
     def _write(self, batches: list[Batch]) -> None:
         records = [record for batch in batches for record in batch.records]

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.audit import carry, gap
+from gateway.audit import carry
 from gateway.audit.backlog import MOST_QUEUED, STALL, Backlog, Waiting
 from gateway.audit.commitment import Sealer, weight
 from gateway.audit.committer import Batch, Committer
 from gateway.audit.entry import Describe, Units, Writer, short, who
 from gateway.audit.flood import Flood, Tally, key
-from gateway.audit.gap import Lapse
+from gateway.audit.gap import Keeper, Lapse
 from gateway.audit.log import Log
 from gateway.audit.opening import Recovery, open_log
 from gateway.audit.outcome import timed
@@ -37,6 +37,10 @@ MOST_UNCOVERED = 4096
 "Records that may follow a checkpoint before the next, however long `checkpoint_s` is."
 TICK_S = 0.010
 "How often changed read entries and unhurried records are handed over; the commit takes the rest of 20 ms."
+LAST_WORD = 2 * SECOND
+"How long a stop waits for a disk that has failed already, and that it keeps what is known of the gap."
+POLL_S = 0.002
+"How often a stop looks whether the disk has answered."
 RENEW = 3600 * SECOND
 "How long the side file keeps what closed windows said, where something is sensitive."
 VKEY = "log.vkey"
@@ -116,8 +120,7 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._backlog = Backlog()
         self._lapse = Lapse()
-        self._telling: asyncio.Future[None] | None = None
-        "The gap on its way to a disk that may never answer: one thread waits for that, and no more."
+        self._keeper = Keeper(self._storage)
         self._closed_rows: list[bytes] = []
         self._signed_ns = self._signed_wall_ns = 0
         self._unsigned = False
@@ -152,13 +155,18 @@ class Journal:
         self._timer = loop.call_later(TICK_S, self._tick)
 
     async def stop(self) -> None:
-        """Write everything that is open, sign, and end."""
+        """Write everything that is open, sign, and end. For a disk that does not answer it waits `STALL` at
+        most to see what is under way land, as long for the rest, and `LAST_WORD` for the gap; and tells.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._committer is None or self._loop is None:
+        committer = self._committer
+        if committer is None or self._loop is None:
             return
-        await self._settled()
+        # What is on its way lands first: some of it may still have an outcome to tell.
+        if not await self._within(STALL, lambda: not self._backlog.under_way or self._lapse.why is not None):
+            self._fail("the disk does not answer", self._clock())
         now = self._clock()
         if self._lapse.why is None:
             self._windows.close_all(now)
@@ -170,23 +178,38 @@ class Journal:
             for part in self._windows.rows(self._closed_rows):
                 self._flush(rows=part)
             self._flush(sign=True)
-        await self._loop.run_in_executor(None, self._committer.finish)
-        self._committer = None
+        committer.finish()
+        ended = await self._within(
+            LAST_WORD if self._lapse.why is not None else STALL, lambda: committer.ended
+        )
         await asyncio.sleep(0)
+        if not ended:
+            committer.give_up()
+            self._fail("the disk does not answer", self._clock())
+        self._committer = None
         if self._lapse.why is not None:
-            if self._telling is not None:  # the last word is the newest
-                await self._telling
-            await self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
-        if self._log is not None and self._carrier is not None:
-            self._log.close()
+            await self._last_word()
+        if ended and self._log is not None and self._carrier is not None:
+            self._log.close()  # else the thread that waits in there has the files
             self._carrier.close()
 
-    async def _settled(self) -> None:
-        """What is on its way to the disk lands first: some of it may still have an outcome to tell."""
-        until_ns = self._clock().mono_ns + STALL
-        backlog = self._backlog
-        while backlog.under_way and not self._lapse.why and self._clock().mono_ns < until_ns:  # noqa: ASYNC110 # once
-            await asyncio.sleep(0.002)
+    async def _last_word(self) -> None:
+        """What is known of the gap is kept beside the log: the newest of it, if the disk takes it at all."""
+        free = await self._within(LAST_WORD, lambda: not self._keeper.busy)
+        if free:
+            self._keeper.keep(self._lapse.note(self._clock(), self._backlog.queued))
+            free = await self._within(LAST_WORD, lambda: not self._keeper.busy)
+        if not free:
+            self._alarm("journal: the disk did not take what is known of the gap; the stop waits no longer")
+
+    async def _within(self, most_ns: int, holds: Callable[[], bool]) -> bool:
+        """Wait for that; False where it has not come about in time."""
+        until_ns = self._clock().mono_ns + most_ns
+        while not holds():
+            if self._clock().mono_ns >= until_ns:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
 
     # -- the port ------------------------------------------------------------------------------------------
 
@@ -413,7 +436,9 @@ class Journal:
         now = self._clock()
         self._timer = self._loop.call_later(TICK_S, self._tick)
         if given_up := self._backlog.give_up(now.mono_ns):
-            self._lapse.missed["intent"] += given_up
+            self._lapse.refused["journal_slow"] += given_up  # on its way; if it lands, so does `not_sent`
+        if self._committer.ended:
+            self._fail("its thread has ended", now)
         if self._backlog.stalled(now.mono_ns):
             self._fail("the disk does not answer", now)
         if self._lapse.why is not None:
@@ -483,10 +508,8 @@ class Journal:
 
     def _tell_gap(self, now: Now) -> None:
         """Keep what is known of the gap beside the log, for the next start."""
-        if self._telling is not None and self._telling.done():
-            self._telling = None
-        if self._loop is not None and self._telling is None and self._lapse.due(now.mono_ns):
-            self._telling = self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
+        if not self._keeper.busy and self._lapse.due(now.mono_ns):
+            self._keeper.keep(self._lapse.note(now, self._backlog.queued))
 
 
 def _first(note: dict[str, Any], fields: tuple[str, ...]) -> str:

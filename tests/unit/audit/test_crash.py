@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ def crashed(journal: Journal) -> None:
     """As far as the disk can see: nothing more is written."""
     assert journal._timer is not None
     journal._timer.cancel()
-    journal._committer = None
+    committer, journal._committer = journal._committer, None
+    assert committer is not None
+    committer.finish()  # what is under way lands; a test puts its own files in place only then
+    while not committer.ended:
+        time.sleep(0.001)
 
 
 async def landed(journal: Journal) -> None:

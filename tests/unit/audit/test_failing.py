@@ -1,15 +1,30 @@
 """How the journal fails: at once, whatever the reason; it stops in time; and what it tells of it is true."""
 
 import asyncio
+import json
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.audit import backlog
+from gateway.audit import journal as journals
 from gateway.audit.log import Log
-from gateway.model.record import NotRecorded
+from gateway.model.record import NotRecorded, RecordKind
+from tests.unit.audit.memory import Memory
 from tests.unit.audit.test_journal import started, until
 from tests.unit.audit.world import ALLOW, Clock, caller, writing
+
+
+class Ticking(Clock):
+    """Real time: a stop waits by it."""
+
+    def __call__(self) -> Any:
+        self.mono_ns = time.monotonic_ns()
+        return super().__call__()
+
 
 # an error that nobody thought of ---------------------------------------------------------------------------
 
@@ -40,7 +55,58 @@ def test_any_error_in_the_thread_fails_the_journal_at_once_and_says_why(
     asyncio.run(run())
 
 
+def test_a_thread_that_is_gone_is_noticed_at_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = Clock()
+        running = await started(tmp_path, clock)
+        assert running._committer is not None
+        running._committer.finish()
+        await until(lambda: running.status()["failed"])
+        assert "thread" in running.status()["failed"]
+        await running.stop()
+
+    asyncio.run(run())
+
+
 # a stop ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_stop_does_not_wait_for_a_disk_that_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, failed: bool
+) -> None:
+    """Neither for the thread that writes nor for the note of the gap, and it says what is not kept."""
+    monkeypatch.setattr(journals, "STALL", 200_000_000)
+    monkeypatch.setattr(journals, "LAST_WORD", 100_000_000)
+    stuck = threading.Event()
+
+    async def run() -> float:
+        disk, clock, alarms = Memory(), Ticking(), list[str]()
+        running = await started(tmp_path, clock, storage=disk, alarms=alarms)
+
+        def wait(operation: str, name: str) -> None:
+            stuck.wait(30)
+
+        if failed:
+            running._fail("the disk does not answer", clock())
+        disk.fail = wait
+        if not failed:
+            running.event(RecordKind.CONFIG, {"event": "reload"}, clock())
+        began = time.monotonic()
+        await running.stop()
+        took = time.monotonic() - began
+        assert "what is known of the gap" in alarms[-1]
+        assert running.status()["failed"] == "the disk does not answer"
+        note = json.loads(running._lapse.note(clock(), running._backlog.queued))
+        assert note["missed"].get("record", 0) == (0 if failed else running._backlog.queued)
+        return took
+
+    try:
+        began = time.monotonic()
+        assert asyncio.run(run()) < 5
+        assert time.monotonic() - began < 8, "nor does the end of the loop wait for a thread of its pool"
+    finally:
+        stuck.set()
 
 
 # what is told of it ----------------------------------------------------------------------------------------

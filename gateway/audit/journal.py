@@ -239,7 +239,10 @@ class Journal:
         """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
         refused = self._refusal()
         if refused is not None or self._loop is None:
-            self._lapse.missed["intent"] += 1
+            if self._lapse.why is not None:
+                self._lapse.missed["intent"] += 1
+            else:  # nothing happened, and nothing is lost
+                self._lapse.refused[refused or "journal_not_running"] += 1
             return NotRecorded(refused or "journal_not_running")
         record, data = self._writer.intent(caller, operations, decisions, now)
         if not data:
@@ -341,6 +344,7 @@ class Journal:
             "window_entries": self._windows.kept,
             "failed": self._lapse.why,
             "missed": dict(self._lapse.missed),
+            "refused": dict(self._lapse.refused),
             "segment_bytes": log.used if log is not None else None,
             "free_bytes": log.free_bytes if log is not None else None,
             "disk_used": round(log.used_share, 4) if log is not None else None,
@@ -480,12 +484,19 @@ class Journal:
         return self._writer.record(RecordKind.SUPPRESSED, now, who=tally.by(), note=tally.note())[1]
 
     def _tell_missed(self, now: Now) -> None:
-        """A gap while the journal lived: the queue was full."""
-        if self._lapse.missed:
-            note = {"why": "queue_full", "missed": dict(self._lapse.missed)}
+        """A gap while the journal lived: a read found no room in windows, anything else none in the queue."""
+        missed = self._lapse.missed
+        for why, kinds in (
+            ("windows_full", missed.keys() & {"read"}),
+            ("queue_full", missed.keys() - {"read"}),
+        ):
+            if not kinds:
+                continue
+            note = {"why": why, "missed": {kind: missed[kind] for kind in sorted(kinds)}}
             _, data = self._writer.record(RecordKind.GAP, now, note=note)
             if self._offer(data):
-                self._lapse.missed.clear()
+                for kind in kinds:
+                    del missed[kind]
 
     def _watch_space(self) -> None:
         log = self._log

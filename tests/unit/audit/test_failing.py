@@ -12,10 +12,13 @@ import pytest
 from gateway.audit import backlog
 from gateway.audit import journal as journals
 from gateway.audit.log import Log
-from gateway.model.record import NotRecorded, RecordKind
+from gateway.audit.signer import Hold, Signer
+from gateway.audit.windows import Windows
+from gateway.model.record import Accepted, Durable, NotRecorded, RecordKind
+from tests.unit.audit import world
 from tests.unit.audit.memory import Memory
-from tests.unit.audit.test_journal import started, until
-from tests.unit.audit.world import ALLOW, Clock, caller, writing
+from tests.unit.audit.test_journal import of_kind, started, until
+from tests.unit.audit.world import ALLOW, READ_OK, Clock, caller, reading, writing
 
 
 class Ticking(Clock):
@@ -110,6 +113,79 @@ def test_a_stop_does_not_wait_for_a_disk_that_never_answers(
 
 
 # what is told of it ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", ["held", "full"])
+def test_writes_that_are_refused_with_nothing_lost_are_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    async def run() -> None:
+        clock, signer = Clock(), Signer(world.KEY, world.ORIGIN)
+        running = await started(tmp_path, clock, signer=signer)
+        with monkeypatch.context() as changed:
+            if why == "held":
+                signer.held = Hold("log_unconfirmed", "nobody has answered", writes=False)
+            else:
+                changed.setattr(Log, "full", property(lambda _: True))
+            refused = await running.intent(caller(), (writing(),), (ALLOW,), clock())
+            code = "log_unconfirmed" if why == "held" else "journal_disk_full"
+            assert refused == NotRecorded(code)
+            clock.forward(2)
+            await asyncio.sleep(0.05)
+            assert running.status()["missed"] == {}
+            assert running.status()["refused"] == {code: 1}
+        signer.held = None
+        assert isinstance(await running.intent(caller(), (writing(),), (ALLOW,), clock()), Durable)
+        await running.stop()
+
+    asyncio.run(run())
+    assert of_kind(tmp_path, "gap") == []
+
+
+def test_a_write_that_was_given_up_and_landed_is_no_gap(tmp_path: Path) -> None:
+    """Its intent is on record, and that it was not sent."""
+
+    async def run() -> None:
+        disk, clock, stuck = Memory(), Clock(), threading.Event()
+        running = await started(tmp_path, clock, storage=disk)
+
+        def wait(operation: str, name: str) -> None:
+            stuck.wait(20)
+
+        disk.fail = wait
+        receipt = asyncio.ensure_future(running.intent(caller(), (writing(),), (ALLOW,), clock()))
+        await asyncio.sleep(0.03)
+        clock.forward(backlog.INTENT_WAIT / 1e9 + 1)
+        assert await receipt == NotRecorded("journal_slow")
+        stuck.set()
+
+        def held() -> bytes:
+            return b"".join(bytes(node.cached) for node in disk.files.values())
+
+        await until(lambda: b'"status":"not_sent"' in held())
+        clock.forward(2)
+        await running.stop()
+        assert running.status()["refused"] == {"journal_slow": 1}
+        assert b'"kind":"gap"' not in held()
+
+    asyncio.run(run())
+
+
+def test_reads_that_found_no_window_are_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Windows, "first", lambda *_: None)
+
+    async def run() -> None:
+        clock = Clock()
+        running = await started(tmp_path, clock)
+        assert not isinstance(running.read(caller(), reading(), READ_OK, clock()), Accepted)
+        running._lapse.missed["intent"] += 2
+        await running.stop()
+
+    asyncio.run(run())
+    assert [each["note"] for each in of_kind(tmp_path, "gap")] == [
+        {"why": "windows_full", "missed": {"read": 1}},
+        {"why": "queue_full", "missed": {"intent": 2}},
+    ]
 
 
 # where it lies ---------------------------------------------------------------------------------------------

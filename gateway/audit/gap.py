@@ -95,10 +95,19 @@ class Keeper:
 
 
 def kept(storage: Storage) -> bytes | None:
-    """What an earlier run could not tell any more."""
-    return (storage.read(GAP) or b"").strip() or None
+    """What an earlier run could not tell any more.
+
+    A file of zeros is what a power cut leaves of one that was never written through: it said nothing.
+    """
+    return (storage.read(GAP) or b"").strip(b"\0 \n") or None
 
 
 def clear(storage: Storage) -> None:
     """Nothing to tell, and room for it when there is."""
     storage.replace(GAP, b" " * GAP_BYTES)
+    file = storage.open(GAP)
+    try:
+        file.fdatasync()  # until then its room is a promise that a full disk breaks
+    finally:
+        file.close()
+    storage.sync_folder("")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import backlog
+from gateway.audit import backlog, gap
 from gateway.audit import journal as journals
+from gateway.audit.gap import GAP, GAP_BYTES
 from gateway.audit.log import Log
 from gateway.audit.signer import Hold, Signer
 from gateway.audit.windows import Windows
@@ -186,6 +187,22 @@ def test_reads_that_found_no_window_are_told_as_that(tmp_path: Path, monkeypatch
         {"why": "windows_full", "missed": {"read": 1}},
         {"why": "queue_full", "missed": {"intent": 2}},
     ]
+
+
+@pytest.mark.parametrize("left", [b"", bytes(GAP_BYTES), b" " * 512 + bytes(GAP_BYTES - 512)])
+def test_a_note_that_a_power_cut_zeroed_is_no_gap(tmp_path: Path, left: bytes) -> None:
+    world.journal(tmp_path, Clock()).open()
+    (tmp_path / GAP).write_bytes(left)
+    assert world.journal(tmp_path, Clock()).open().gap is False
+    (tmp_path / GAP).write_bytes(b'{"why":"EIO","mis' + bytes(100))
+    assert world.journal(tmp_path, Clock()).open().gap is True, "half a note is one"
+
+
+def test_the_room_for_the_note_is_on_the_disk_before_it_is_needed() -> None:
+    disk = Memory()
+    gap.clear(disk)
+    assert bytes(disk.files[GAP].stable) == b" " * GAP_BYTES
+    assert disk.files[GAP].named
 
 
 # where it lies ---------------------------------------------------------------------------------------------

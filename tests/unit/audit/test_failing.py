@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,8 +15,10 @@ from gateway.audit import journal as journals
 from gateway.audit.gap import GAP, GAP_BYTES
 from gateway.audit.log import Log
 from gateway.audit.signer import Hold, Signer
+from gateway.audit.storage import Disk
 from gateway.audit.windows import Windows
 from gateway.model.record import Accepted, Durable, NotRecorded, RecordKind
+from gateway.ops.folder import DataFolder
 from tests.unit.audit import world
 from tests.unit.audit.memory import Memory
 from tests.unit.audit.test_journal import of_kind, started, until
@@ -206,3 +209,25 @@ def test_the_room_for_the_note_is_on_the_disk_before_it_is_needed() -> None:
 
 
 # where it lies ---------------------------------------------------------------------------------------------
+
+
+def test_the_name_of_a_new_journal_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that is synced in a folder whose own name is not would be gone with it."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr("gateway.audit.storage.os.fsync", fsync)
+    Disk(tmp_path / "a" / "b" / "journal")
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    synced.clear()
+    (tmp_path / "c").mkdir()  # by somebody who did not sync it
+    Disk(tmp_path / "c")
+    assert synced == [str(tmp_path)]
+    synced.clear()
+    with DataFolder(tmp_path / "data") as folder:
+        folder.sub("journal")
+    assert synced.index(str(tmp_path)) < synced.index(str(tmp_path / "data"))

@@ -77,7 +77,8 @@ def keep(storage: Storage, note: bytes) -> None:
 
 class Keeper:
     """Keeps notes on a thread of its own: a disk that never answers takes that one, whatever more there is to
-    tell, and does not hold up the end of the process, as a thread of the loop's pool would."""
+    tell, and does not hold up the end of the process, as a thread of the loop's pool would.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage

@@ -81,6 +81,17 @@ def rows(data: bytes) -> Iterator[Row]:
         at += ROW.size + size
 
 
+def joined(ranges: Sequence[range]) -> list[range]:
+    """The same indices in ranges that rise and do not overlap."""
+    found: list[range] = []
+    for each in sorted(filter(None, ranges), key=lambda one: one.start):
+        if found and each.start <= found[-1].stop:
+            found[-1] = range(found[-1].start, max(found[-1].stop, each.stop))
+        else:
+            found.append(each)
+    return found
+
+
 class Vault:
     """Writes openings, and drops them. Appended to by the one thread that writes the log."""
 
@@ -119,6 +130,9 @@ class Vault:
             file = self._storage.open(f"{FOLDER}/{each}")
             data = file.pread(file.size(), 0)
             end = max((row.end for row in rows(data) if row.whole and row.index < size), default=0)
+            if end < len(data):  # a file that is only made shorter leaves what it held in free blocks
+                write_all(file, bytes(len(data) - end), end)
+                file.fdatasync()
             if end:
                 if end < len(data):
                     file.truncate(end)
@@ -132,7 +146,7 @@ class Vault:
     def drop(self, gone: Sequence[range]) -> int:
         """Overwrite the openings of these records, for good; how many. For any thread, whoever appends."""
         with self._dropping:
-            return self._drop(sorted(gone, key=lambda one: one.start))
+            return self._drop(joined(gone))
 
     def _drop(self, gone: Sequence[range]) -> int:
         starts, count = [one.start for one in gone], 0

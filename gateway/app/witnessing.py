@@ -13,11 +13,15 @@ from gateway.config.settings import CheckpointReceiver
 from gateway.export.offbox import Offbox
 from gateway.export.receivers import FileReceiver, HttpsReceiver, Receiver, Unanswered
 from gateway.identity.contexts import client_context
+from gateway.model.errors import JournalError
 from gateway.policy import child
 from gateway.publish.uns import Message
 
 if TYPE_CHECKING:
     from gateway.app.parts import Parts
+
+PURGE_S = 3600.0
+"How long the index may take to forget: it may have to be built anew, from tens of millions of records."
 
 
 def offbox(parts: "Parts", signer: Signer) -> Offbox:
@@ -83,8 +87,13 @@ def dropping(parts: "Parts") -> Dropping:
             *words, stdin=quiet, stdout=quiet, stderr=quiet, env=child.environment()
         )
         try:
-            if await process.wait() != 0:
-                parts.alarm("dropping: the search index could not be brought up to date; it may be deleted")
+            async with asyncio.timeout(PURGE_S):
+                if await process.wait() != 0:
+                    raise JournalError(
+                        f"{INDEX} could not be brought up to date and still has names: delete it"
+                    )
+        except TimeoutError:
+            raise TimeoutError(f"{INDEX} was not brought up to date in {PURGE_S:.0f} s: delete it") from None
         finally:
             if process.returncode is None:
                 await child.kill(process)

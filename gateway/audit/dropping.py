@@ -6,7 +6,9 @@ one that is started later does then. Rules that hold here:
 
 - First a record says which openings will go, and a checkpoint covers that record; then they go. A verifier
   takes an opening that is missing for dropped only where a signed record says so.
-- The order stays until its openings are gone: whatever ends the gateway, the next start finishes it.
+- The order stays until its openings are gone, and the index has forgotten: whatever ends the gateway, the
+  next start finishes it. What goes by age has one too, so that no other configuration leaves a record untrue.
+- An order speaks of records that are there. One of records to come would cover whoever destroys openings.
 - Whoever may write in the data folder could take openings away by other means. An order gives nobody more
   than that, and puts it on record; so it is no operation that policy decides.
 """
@@ -15,9 +17,11 @@ import asyncio
 import os
 import pwd
 import re
+import stat
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -36,23 +40,30 @@ ORDER = "drop.json"
 "Below the journal; one at a time."
 LOOK_S = 1.0
 "How often is looked for an order."
+AGAIN_S = 10.0
+"How long after a failure."
 AGE_S = 3600.0
 "How often openings go by age: one record each time."
 MOST_RANGES = 100
 "In one record: with two indices each they stay below what a note may hold as it is."
+MOST_SPANS = 50_000
+"In one order: its records find room in the journal's queue at once."
+MOST_ORDER = 4 << 20
+"Bytes of an order: such a one with long indices."
 SIGNED_WITHIN_S = 60.0
-"How long the records of it may take to be signed; then nothing goes this time."
+"""How long the records of it may take to be signed; then that is told, and waited for again: a checkpoint may
+be an hour away, and a log that is held for longer."""
 POLL_S = 0.1
 DAY_NS = 86_400 * SECOND
 Span = tuple[int, int]
 "The first index and the last."
 
 
-class Order(Struct, frozen=True):
+class Order(Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be dropped."""
 
-    why: str
-    "`subject`, `age`, `retention`. Whom it concerns is not said: that would have to be dropped next."
+    why: Literal["subject", "age"]
+    "Whom it concerns is not said: that would have to be dropped next."
     ranges: tuple[Span, ...]
     by: str | None = None
     "The Unix user who ordered it."
@@ -92,12 +103,12 @@ def spans(indices: Iterable[int]) -> Iterator[Span]:
 
 def aged(journal: Path, before_ns: int) -> Order | None:
     """What was written before then: a beginning of the log, so that a clock that jumped hides nothing."""
-    found: list[int] = []
+    last = -1
     for row in Vault(Disk(journal)).kept():
         if row.wall_ns >= before_ns:
             break
-        found.append(row.index)
-    return Order("age", ((0, found[-1]),)) if found else None
+        last = row.index
+    return Order("age", ((0, last),)) if last >= 0 else None
 
 
 def about(journal: Path, subject: str) -> Order | None:
@@ -114,36 +125,69 @@ def about(journal: Path, subject: str) -> Order | None:
     return Order("subject", ranges) if ranges else None
 
 
+def parts(order: Order) -> list[Order]:
+    """The same in orders that are short enough."""
+    known = order.ranges
+    return [
+        msgspec.structs.replace(order, ranges=known[at : at + MOST_SPANS])
+        for at in range(0, len(known), MOST_SPANS)
+    ]
+
+
 def leave(journal: Path, order: Order) -> Path:
-    """Put an order there, durably. JournalError where one is under way."""
+    """Put an order there, durably. JournalError where one is under way.
+
+    Root may do so, and then in a folder where somebody else can write: no name there is trusted before it is
+    made. The gateway's user must be able to read it.
+    """
     file = journal / ORDER
-    fresh = file.with_suffix(".new")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as out:
-        out.write(msgspec.json.encode(order))
-        out.flush()
-        os.fsync(out.fileno())
+    fd, fresh = tempfile.mkstemp(prefix="drop-", suffix=".new", dir=journal)
     try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(msgspec.json.encode(order))
+            out.flush()
+            os.fchmod(out.fileno(), 0o644)
+            os.fsync(out.fileno())
         os.link(fresh, file)
     except FileExistsError as error:
         raise JournalError(f"{file} is there: an order is under way, a running gateway ends it") from error
     finally:
-        fresh.unlink()
+        os.unlink(fresh)
     _sync(journal)
     return file
 
 
 def ordered(journal: Path) -> Order | None:
-    """The order that is there, by whoever owns its file. JournalError where it makes no sense."""
-    file = journal / ORDER
+    """The order that is there, by whoever owns its file. JournalError where it makes no sense.
+
+    A link is none: it would be the order of whoever owns what it leads to. Nothing here waits for a pipe.
+    """
     try:
-        data, uid = file.read_bytes(), file.stat().st_uid
+        fd = os.open(journal / ORDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise JournalError(f"{ORDER}: it is no file")
+            data = file.read(MOST_ORDER + 1)
+        if len(data) > MOST_ORDER:
+            raise JournalError(f"{ORDER}: it is longer than {MOST_ORDER} bytes")
         order = _order.decode(data)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise JournalError(f"{ORDER}: {error}") from error
-    return msgspec.structs.replace(order, by=_user(uid))
+    return msgspec.structs.replace(order, by=_user(status.st_uid))
+
+
+def require(order: Order, size: int) -> None:
+    """JournalError unless it names records of a log of that size, each once, in their order."""
+    behind = 0
+    for first, last in order.ranges:
+        if not behind <= first <= last < size:
+            raise JournalError(f"{ORDER}: records {first} to {last}: not in order, or not in the log")
+        behind = last + 1
+    if not 0 < len(order.ranges) <= MOST_SPANS:
+        raise JournalError(f"{ORDER}: {len(order.ranges)} ranges; 1 to {MOST_SPANS} are an order")
 
 
 def _user(uid: int) -> str:
@@ -202,11 +246,14 @@ class Dropping:
         self._alarm = alarm
         self._purge = purge
         self._looked_ns: int | None = None
+        self._begun: tuple[Order, int] | None = None
+        "The order that is being put on record, and how many records there were before."
 
     async def run(self) -> None:
         """Until cancelled."""
         told = ""
         while True:
+            pause = LOOK_S
             try:
                 await self.look()
                 told = ""
@@ -214,52 +261,71 @@ class Dropping:
                 why = str(error) or type(error).__name__
                 if why != told:  # an order that cannot be carried out stays, and is told once
                     self._alarm(f"dropping: {why}")
-                told = why
-            await asyncio.sleep(LOOK_S)
+                told, pause = why, AGAIN_S
+            await asyncio.sleep(pause)
 
     async def look(self) -> int:
         """Carry out what is due; how many openings went."""
-        order = ordered(self._folder)
-        if order is not None:
-            count = await self.carry_out(order)
-            (self._folder / ORDER).unlink()
-            await asyncio.to_thread(_sync, self._folder)
-            return count
+        order = await asyncio.to_thread(ordered, self._folder) or await self._aged()
+        if order is None:
+            return 0
+        require(order, self._journal.status()["size"])
+        count = await self._carry_out(order)
+        await asyncio.to_thread(_done, self._folder)
+        return count
+
+    async def _aged(self) -> Order | None:
+        """What is too old, as an order that a crash leaves for the next start."""
         now = self._clock()
         if self._days is None or not now.trusted:
-            return 0
+            return None
         if self._looked_ns is not None and now.mono_ns - self._looked_ns < AGE_S * SECOND:
-            return 0
+            return None
         self._looked_ns = now.mono_ns
         old = await asyncio.to_thread(aged, self._folder, now.wall_ns - int(self._days * DAY_NS))
-        return await self.carry_out(old) if old is not None else 0
+        if old is not None:
+            await asyncio.to_thread(leave, self._folder, old)
+        return old
 
-    async def carry_out(self, order: Order) -> int:
+    async def _carry_out(self, order: Order) -> int:
         """Record it, see that signed, and only then do it."""
-        start, said = self._journal.status()["size"], notes(order)
-        for note in said:
+        size, said = self._journal.status()["size"], notes(order)
+        if self._begun is None or self._begun[0].ranges != order.ranges:
+            self._begun = (order, size)
+        start = self._begun[1]
+        for note in await asyncio.to_thread(unsaid, self._folder, start, size, said):
             self._journal.event(RecordKind.LIFECYCLE, note, self._clock())
-        async with asyncio.timeout(SIGNED_WITHIN_S):
-            while not await self._told(start, said):  # noqa: ASYNC110 # the committer signs in its own time
-                await asyncio.sleep(POLL_S)
+        try:
+            async with asyncio.timeout(SIGNED_WITHIN_S):
+                while await self._unsigned(start, said):  # noqa: ASYNC110 # the committer signs in its own time
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise TimeoutError("the record of it is not signed yet: nothing goes before") from None
         self._journal.forget()
         gone = [range(first, last + 1) for first, last in order.ranges]
         count = await asyncio.to_thread(self._journal.drop, gone)
         await self._purge()
+        self._begun = None
         return count
 
-    async def _told(self, start: int, said: list[dict[str, Any]]) -> bool:
+    async def _unsigned(self, start: int, said: list[dict[str, Any]]) -> bool:
         signed = self._journal.status()["signed_size"] or 0
-        return await asyncio.to_thread(told, self._folder, start, signed, said)
+        return bool(await asyncio.to_thread(unsaid, self._folder, start, signed, said))
 
 
-def told(journal: Path, start: int, signed: int, said: list[dict[str, Any]]) -> bool:
-    """Whether signed records from `start` on say all of this."""
-    left = [note["ranges"] for note in said]
+def _done(folder: Path) -> None:
+    (folder / ORDER).unlink()
+    _sync(folder)
+
+
+def unsaid(journal: Path, start: int, end: int, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of these notes that no record says, from `start` to before `end`."""
+    left = [*said]
     for index, data in records(journal, start):
-        if index >= signed or not left:
+        if index >= end or not left:
             break
-        note = msgspec.json.decode(data).get("note") or {}
-        if note.get("event") == EVENT and note.get("ranges") in left:
-            left.remove(note["ranges"])
-    return not left
+        if EVENT.encode() in data:
+            note = msgspec.json.decode(data).get("note") or {}
+            ranges = note.get("ranges") if note.get("event") == EVENT else None
+            left = [each for each in left if each["ranges"] != ranges]
+    return left

@@ -27,7 +27,7 @@ import heapq
 import json
 import os
 import sys
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -493,11 +493,33 @@ class _Openings:
 
     def judge(self, report: "Report") -> None:
         """After the walk: raises for the first that is wrong and was not dropped."""
-        wrong = [(i, what) for i, what in self.faults if not any(a <= i <= b for a, b in self.told)]
+        told = self._joined()
+        wrong = [(i, what) for i, what in self.faults if not _within(i, told)]
         if wrong:
             raise _BadError(*min(wrong))
         report.opened = self.good
         report.dropped, report.unopened = (self.shut, 0) if self.here else (0, self.shut)
+        if told:
+            self._first, self._data, self._at, self._next, self._read = -1, b"", HEAD_BYTES, None, -1
+            while self._advance():
+                if self._next is not None and self._next[1] is not None and _within(self._next[0], told):
+                    report.undone += 1
+
+    def _joined(self) -> list[tuple[int, int]]:
+        """What was told, rising and without overlaps: there may be very many."""
+        joined: list[tuple[int, int]] = []
+        for first, last in sorted(each for each in self.told if each[0] <= each[1]):
+            if joined and first <= joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+            else:
+                joined.append((first, last))
+        return joined
+
+
+def _within(index: int, ranges: list[tuple[int, int]]) -> bool:
+    """Whether it is in one of the ranges, which rise and do not overlap."""
+    at = bisect_right(ranges, (index, 1 << 63))
+    return at > 0 and ranges[at - 1][1] >= index
 
 
 # -- a whole journal -------------------------------------------------------------------------------------
@@ -535,6 +557,8 @@ class Report:
     "Records whose commitments open to what was committed to."
     dropped: int = 0
     "Records whose opening was dropped, as records say."
+    undone: int = 0
+    "Records of which signed records say that they are dropped, and that can be opened all the same."
     unopened: int = 0
     "Records with commitments where the folder of openings is not here."
     tail: str | None = None
@@ -701,8 +725,8 @@ def _grow(folder: Path, growth: _Growth, report: Report, progress: Callable[[int
             openings.beside(report.records - 1, data)
         if RETENTION in data and report.records <= report.covered:
             told = max(told, _first_kept(data))
-        if DROP in data:
-            openings.told += _ranges(data)
+        if DROP in data and report.records <= report.covered:
+            openings.told += _ranges(data, report.records - 2)
         if progress is not None and report.records % PROGRESS_EVERY == 0:
             progress(report.records)
     if growth.fork is not None:
@@ -827,15 +851,15 @@ def _first_kept(data: bytes) -> int:
     return first if isinstance(first, int) else 0
 
 
-def _ranges(data: bytes) -> list[tuple[int, int]]:
-    """What a record says was dropped: the first and last index of each range."""
+def _ranges(data: bytes, newest: int) -> list[tuple[int, int]]:
+    """What a record says was dropped: the first and last index of each range, of records before it only."""
     record = _json(data)
     note = record.get("note")
     if record.get("kind") != "lifecycle" or not isinstance(note, dict) or note.get("event") != "drop":
         return []
     ranges = note.get("ranges")
     return [
-        (each[0], each[1])
+        (each[0], min(each[1], newest))
         for each in (ranges if isinstance(ranges, list) else [])
         if isinstance(each, list) and len(each) == 2 and all(type(end) is int for end in each)
     ]
@@ -954,6 +978,11 @@ def told(report: Report) -> list[str]:
         )
     if report.opened or report.dropped:
         lines.append(f"commitments: {_many(report.opened, 'record')} open, {report.dropped} were dropped")
+    if report.undone:
+        lines.append(
+            f"commitments: {_many(report.undone, 'record')} were to be dropped and can still be opened: "
+            "a gateway that runs, or is started, finishes that"
+        )
     if report.unopened:
         lines.append(
             f"commitments: no openings are here, {_many(report.unopened, 'record')} cannot be opened"

@@ -44,15 +44,22 @@ def run(args: argparse.Namespace) -> int:
         return _told(
             args, count, "nothing is dropped" if order is None else "would be dropped", done=bool(count)
         )
-    file = dropping.leave(journal, order)
-    if not _runs(args.data):
-        return _told(args, count, "ordered; a gateway drops them when it is started", done=False)
+    orders = dropping.parts(order)
+    for number, part in enumerate(orders, 1):
+        file = dropping.leave(journal, part)
+        if not _runs(args.data):
+            rest = "" if number == len(orders) else f" ({number} of {len(orders)} parts; order the rest then)"
+            return _told(args, count, f"ordered; a gateway drops them when it is started{rest}", done=False)
+        _wait(file)
+    return _told(args, count, "dropped", done=True)
+
+
+def _wait(file: Path) -> None:
     until = time.monotonic() + WAIT_S
     while file.exists():
         if time.monotonic() > until:
             raise GatewayError(f"{file} is not carried out yet: the log of the gateway says why")
         time.sleep(LOOK_S)
-    return _told(args, count, "dropped", done=True)
 
 
 def _told(args: argparse.Namespace, count: int, what: str, *, done: bool) -> int:

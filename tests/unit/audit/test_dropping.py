@@ -2,29 +2,44 @@
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from gateway.audit import dropping as dropping_
 from gateway.audit import vault, verify
-from gateway.audit.dropping import MOST_RANGES, ORDER, Order, about, aged, leave, notes, ordered, spans
+from gateway.audit.dropping import (
+    MOST_RANGES,
+    ORDER,
+    Dropping,
+    Order,
+    about,
+    aged,
+    leave,
+    notes,
+    ordered,
+    spans,
+)
 from gateway.audit.index import Index
 from gateway.audit.openings import Openings
 from gateway.audit.query import Filters
 from gateway.audit.reader import records
 from gateway.audit.report import report
-from gateway.audit.signer import Signer
+from gateway.audit.signer import Hold, Signer
 from gateway.audit.timeline import timeline
 from gateway.author import corpus, decisions
 from gateway.author.corpus import Span
 from gateway.author.recorded import Seen
 from gateway.export.ocsf import event
 from gateway.model.errors import GatewayError, JournalError
+from gateway.model.record import RecordKind
 from gateway.review import answers
 from gateway.review.jobs import Found
 from gateway.review.wishes import Search
@@ -401,3 +416,227 @@ def test_what_was_dropped_cannot_be_asked_again_and_the_rest_can(data: Path) -> 
     assert seen.unusable["sensitive fields of the question were dropped"] == 3
     with pytest.raises(GatewayError, match="sensitive fields were dropped"):
         decisions.find(journal, names.pop())
+
+
+# what an order may say, and who may leave one --------------------------------------------------------------
+
+
+def order_of(*ranges: tuple[int, int]) -> Order:
+    return Order("age", ranges)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        pytest.param([(-5, 3)], id="before the log"),
+        pytest.param([(4, 2)], id="backwards"),
+        pytest.param([(0, 9), (3, 4)], id="one in another"),
+        pytest.param([(3, 4), (0, 1)], id="in no order"),
+        pytest.param([(0, 10**12)], id="records that are not yet"),
+        pytest.param([], id="nothing"),
+    ],
+)
+def test_an_order_for_what_is_not_there_is_refused(data: Path, ranges: list[tuple[int, int]]) -> None:
+    """Most of all one for records to come: whoever destroys their openings later would be covered by it."""
+    leave(data / "journal", order_of(*ranges))
+    with pytest.raises(JournalError, match=ORDER):
+        dropped(data / "journal", world.Clock())
+    assert found(data, PERSON), "nothing has gone"
+    assert not [raw for _, raw in records(data / "journal") if b'"event":"drop"' in raw]
+
+
+def test_a_reason_that_would_name_somebody_is_refused(data: Path) -> None:
+    """It would stand in the log for ever."""
+    (data / "journal" / ORDER).write_text(json.dumps({"why": PERSON, "ranges": [[0, 1]]}))
+    with pytest.raises(JournalError, match=ORDER):
+        ordered(data / "journal")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("what", ["symlink", "pipe", "folder", "long"])
+def test_an_order_is_a_file_of_its_own_and_a_short_one(data: Path, what: str) -> None:
+    """Not somebody else's file, in whose name it would count; nor one that never ends."""
+    file = data / "journal" / ORDER
+    match what:
+        case "symlink":
+            other = data / "elsewhere.json"
+            other.write_bytes(msgspec.json.encode(order_of((0, 1))))
+            file.symlink_to(other)
+        case "pipe":
+            os.mkfifo(file)
+        case "folder":
+            file.mkdir()
+        case _:
+            file.write_bytes(b'{"why":"age","ranges":[[0,1]]' + b" " * (5 << 20) + b"}")
+    with pytest.raises(JournalError, match=ORDER):
+        ordered(data / "journal")
+
+
+def test_leaving_an_order_follows_no_link_and_a_gateway_of_another_user_can_read_it(data: Path) -> None:
+    """`audit drop` may be run by root: nothing that waits there under some name is written through."""
+    victim = data / "victim"
+    victim.write_text("precious")
+    (data / "journal" / ORDER).with_suffix(".new").symlink_to(victim)
+    file = leave(data / "journal", order_of((0, 1)))
+    assert victim.read_text() == "precious"
+    assert not file.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert [each.name for each in file.parent.iterdir() if each.name.startswith("drop-")] == []
+
+
+def test_an_order_of_many_pieces_is_left_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dropping_, "MOST_SPANS", 3)
+    whole = order_of(*((2 * n, 2 * n) for n in range(8)))
+    parts = dropping_.parts(whole)
+    assert [len(each.ranges) for each in parts] == [3, 3, 2]
+    assert [span for each in parts for span in each.ranges] == list(whole.ranges)
+
+
+# what fails on the way -------------------------------------------------------------------------------------
+
+
+def drops(data: Path) -> list[dict[str, Any]]:
+    notes_ = (json.loads(raw)["note"] or {} for _, raw in records(data / "journal"))
+    return [note for note in notes_ if note.get("event") == "drop"]
+
+
+def test_an_order_that_waits_for_a_signature_is_put_on_record_once(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that is held signs nothing, maybe for days: the records of an order do not pile up meanwhile."""
+    monkeypatch.setattr(dropping_, "SIGNED_WITHIN_S", 0.15)
+    monkeypatch.setattr(dropping_, "POLL_S", 0.02)
+    order = about(data / "journal", PERSON)
+    assert order is not None
+    leave(data / "journal", order)
+
+    async def run_() -> None:
+        clock, signer = world.Clock(), Signer(world.KEY, world.ORIGIN)
+        running = sealing.journal(data / "journal", clock, seed=11, signer=signer, checkpoint_s=0.001)
+        running.open()
+        signer.held = Hold("log_unconfirmed", "nobody has answered", writes=False)
+        await running.start(asyncio.get_running_loop())
+        made = Dropping(
+            data / "journal", None, journal=running, clock=lambda: clock.forward(0.01), alarm=print
+        )
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await made.look()
+        assert found(data, PERSON), "nothing goes before it is signed"
+        signer.held = None
+        clock.forward(1)
+        monkeypatch.setattr(dropping_, "SIGNED_WITHIN_S", 20.0)
+        assert await made.look() == 6
+        await running.stop()
+
+    asyncio.run(run_())
+    assert len(drops(data)) == 1
+    assert verify.verify(data / "journal", KEY).ok
+
+
+def test_an_index_that_cannot_be_brought_up_to_date_keeps_the_order_open(data: Path) -> None:
+    """It still has the names: nobody may be told that they are gone."""
+    order = about(data / "journal", PERSON)
+    assert order is not None
+    leave(data / "journal", order)
+
+    async def fails() -> None:
+        raise JournalError("the search index could not be brought up to date")
+
+    async def run_() -> None:
+        clock = world.Clock()
+        running = sealing.journal(data / "journal", clock, seed=11, checkpoint_s=0.001)
+        running.open()
+        await running.start(asyncio.get_running_loop())
+        made = Dropping(
+            data / "journal",
+            None,
+            journal=running,
+            clock=lambda: clock.forward(0.01),
+            alarm=print,
+            purge=fails,
+        )
+        with pytest.raises(JournalError, match="index"):
+            await made.look()
+        await running.stop()
+
+    asyncio.run(run_())
+    assert (data / "journal" / ORDER).exists()
+    dropped(data / "journal", world.Clock())
+    assert not (data / "journal" / ORDER).exists()
+
+
+def test_what_goes_by_age_is_finished_though_the_figure_is_gone_meanwhile(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record says that it goes; a start with another configuration must not make that a lie."""
+    clock = world.Clock()
+    clock.forward(31 * DAY)
+    with monkeypatch.context() as broken:
+
+        def ended(self: Any, gone: Any) -> int:
+            raise KeyboardInterrupt
+
+        broken.setattr(vault.Vault, "drop", ended)
+        with pytest.raises(KeyboardInterrupt):
+            dropped(data / "journal", clock, days=30)
+    report_ = verify.verify(data / "journal", KEY)
+    assert (report_.ok, report_.undone) == (True, 10)
+    said = alone(data.parent, str(data / "journal"), SIGNER.vkey)
+    assert "10 records were to be dropped and can still be opened" in said.stdout
+    assert dropped(data / "journal", clock) == 10
+    assert found(data, *SECRETS) == []
+    report_ = verify.verify(data / "journal", KEY)
+    assert (report_.ok, report_.undone, report_.dropped) == (True, 0, 10)
+
+
+# what a verifier takes for told ----------------------------------------------------------------------------
+
+
+def emptied(journal: Path) -> None:
+    """Every opening zeroed, by somebody."""
+    for file in (journal / vault.FOLDER).iterdir():
+        raw = bytearray(file.read_bytes())
+        for row in vault.rows(bytes(raw)):
+            raw[row.offset + vault.ROW.size : row.end] = bytes(row.length)
+        file.write_bytes(raw)
+
+
+def noted(folder: Path, note: dict[str, Any], *, signed: bool = True, then: bool = False) -> None:
+    """A log that says something, and perhaps a shift behind it."""
+
+    async def run_() -> None:
+        clock, signer = world.Clock(), Signer(world.KEY, world.ORIGIN)
+        running = sealing.journal(folder, clock, seed=11, signer=signer)
+        running.open()
+        await running.start(asyncio.get_running_loop())
+        if not signed:
+            signer.held = Hold("log_unconfirmed", "", writes=True)
+        running.event(RecordKind.LIFECYCLE, note, clock())
+        if then:
+            await sealing.shift(running, clock, person())
+        await running.stop()
+
+    asyncio.run(run_())
+
+
+def test_a_record_speaks_of_what_is_before_it_and_only_when_it_is_signed(data: Path, tmp_path: Path) -> None:
+    everything = {"event": "drop", "ranges": [[0, 10**9]]}
+    unsigned = tmp_path / "unsigned"
+    shutil.copytree(data / "journal", unsigned)
+    noted(unsigned, everything, signed=False)
+    emptied(unsigned)
+    assert "no record says" in bad(unsigned, tmp_path).what
+    noted(data / "journal", everything, then=True)
+    emptied(data / "journal")
+    told_at = next(n for n, raw in records(data / "journal") if b'"event":"drop"' in raw)
+    assert bad(data / "journal", tmp_path).index > told_at
+
+
+def test_many_ranges_are_no_burden_to_the_verifier() -> None:
+    openings = verify._Openings(Path("/nowhere"))
+    openings.told = [(2 * n, 2 * n) for n in range(100_000)]
+    openings.faults = [(2 * n, "gone") for n in range(100_000)]
+    began = time.monotonic()
+    openings.judge(verify.Report())
+    assert time.monotonic() - began < 5

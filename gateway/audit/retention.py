@@ -30,8 +30,9 @@ KEPT = 2
 "Segments that always stay."
 LOOK_S = 600.0
 "How often is looked whether something may go."
-SIGNED_WITHIN_S = 60.0
-"How long the record of it may take to be signed; then nothing goes this time."
+SIGNED_WITHIN_S = 3660.0
+"""How long the record of it may take to be signed; then nothing goes this time. The next checkpoint may be an
+hour away (`audit.checkpoint`)."""
 POLL_S = 0.2
 EVENT = "retention"
 DAY_NS = 86_400 * SECOND

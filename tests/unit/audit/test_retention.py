@@ -13,12 +13,13 @@ from gateway.audit.note import opened
 from gateway.audit.openings import Openings
 from gateway.audit.proof import growth_proof, reading, record_proof
 from gateway.audit.recovery import recover
-from gateway.audit.retention import KEPT, Plan, Retention, carry_out, due, secure
+from gateway.audit.retention import KEPT, SIGNED_WITHIN_S, Plan, Retention, carry_out, due, secure
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk
 from gateway.audit.tiles import path
 from gateway.audit.verify import prove_growth, prove_record, verifier_key, verify
-from gateway.config.settings import RetentionSection
+from gateway.config.bounds import NUMBERS
+from gateway.config.settings import AuditSection, RetentionSection
 from gateway.model.errors import JournalError
 from gateway.model.moment import SECOND, Now
 from gateway.model.record import RecordKind
@@ -264,3 +265,8 @@ def test_a_running_gateway_tells_signs_and_lets_go(tmp_path: Path) -> None:
     assert not [n for n in range(plan.first_kept) if openings.has(n)], "with a record goes what opens it"
     assert report.opened == sum(openings.has(n) for n in range(report.records)) > 0
     assert report.dropped == 0
+
+
+def test_the_record_may_wait_for_the_rarest_checkpoint() -> None:
+    """With one every five minutes nothing ever went, and each look wrote another record."""
+    assert NUMBERS[AuditSection, "checkpoint_s"].high < SIGNED_WITHIN_S

@@ -1,13 +1,15 @@
 """Shared by all tests: named real components, free ports, and the rule that CI skips nothing."""
 
 import asyncio
+import contextlib
 import inspect
 import os
-import random
 import shutil
 import socket
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
+from random import SystemRandom
 
 import pytest
 
@@ -64,22 +66,24 @@ PORTS = range(20_000, 32_000)
 "Below the ports that the kernel gives to outgoing connections, so that none of those takes one in between."
 
 
+_ports = cycle(SystemRandom().sample(PORTS, len(PORTS)))
+"Each time another; not by the seed of the tests, which others on this machine may have too."
+
+
+def unused_port() -> int:
+    """A loopback TCP port that nobody listens on, each time another."""
+    for _ in range(200):
+        port = next(_ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
+
+
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """A function that gives a loopback TCP port nobody listens on, each time another."""
-    ports = iter(random.sample(PORTS, 200))
-
-    def pick() -> int:
-        for port in ports:
-            with socket.socket() as probe:
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            return port
-        raise RuntimeError("no free port")
-
-    return pick
+    """`unused_port`."""
+    return unused_port
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,9 @@ class Load:
         for _ in range(self._in_flight):
             self._next(now)
         await self._done
-        await loop.run_in_executor(None, self._committer.finish)
+        self._committer.finish()
+        while not self._committer.ended:  # noqa: ASYNC110 # once, at the end
+            await asyncio.sleep(0.002)
         carrier.close()
         if self._failed is not None:
             raise OSError(self._failed)

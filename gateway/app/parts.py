@@ -19,7 +19,8 @@ from gateway.app.looking import Looking
 from gateway.app.people import People
 from gateway.app.policies import Policies
 from gateway.app.reviewing import review_api
-from gateway.app.witnessing import offbox, retention
+from gateway.app.witnessing import dropping, offbox, retention
+from gateway.audit.commitment import Sealer
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
 from gateway.config.settings import Settings
@@ -94,6 +95,7 @@ class Parts:
             clock=lambda: self.clock.now(),
             alarm=self.alarm,
             units=self._units,
+            sealer=Sealer(settings.audit.sensitive.fields, secrets.token_bytes),
         )
         recovery = self.journal.open()
         self.clock = Clock(state, settings.clock, recovery.trusted_ns)
@@ -152,7 +154,7 @@ class Parts:
         )
         self.review = review_api(self)
         self.exporter = exporter(self)
-        self.retention = retention(self)
+        self.retention, self.dropping = retention(self), dropping(self)
         self.listeners = listeners(self)
 
     # what several parts need -----------------------------------------------------------------

@@ -76,6 +76,7 @@ class Gateway:
         await parts.journal.start(loop)
         parts.tasks.start(self._again("telling checkpoints", parts.offbox.run), "checkpoints")
         parts.tasks.start(self._again("retention", parts.retention.run), "retention")
+        parts.tasks.start(self._again("dropping", parts.dropping.run), "dropping")
         await self.live.policies.first()
         self.live.facts()
         parts.links.start(parts.now)

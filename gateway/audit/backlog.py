@@ -7,6 +7,7 @@ the disk. Part of the room is kept for intents and outcomes: nobody can fill the
 import asyncio
 from collections import deque
 
+from gateway.audit.commitment import weight
 from gateway.audit.committer import Batch
 from gateway.model.identity import Caller
 from gateway.model.moment import SECOND, Now
@@ -15,7 +16,7 @@ from gateway.model.record import Durable, NotRecorded
 MOST_QUEUED = 8192
 "Records handed over and not yet durable."
 MOST_QUEUED_BYTES = 32 << 20
-"Their bytes."
+"Their bytes, and those of what opens them."
 KEPT_FOR_WRITES = 2048
 "Of those records, so many only for intents and their outcomes (and a quarter of the bytes)."
 INTENT_WAIT = 2 * SECOND
@@ -68,7 +69,7 @@ class Backlog:
 
     def offer(self, data: bytes) -> bool:
         """Take a record that nobody waits for; False where there is no room, or no record."""
-        if not data or not self.has_room(len(data)):
+        if not data or not self.has_room(weight(data)):
             return False
         self.unhurried.append(data)
         return True
@@ -88,7 +89,7 @@ class Backlog:
             self._progress_ns = mono_ns
         self.under_way += 1
         self.queued += len(batch.records)
-        self.queued_bytes += sum(map(len, batch.records))
+        self.queued_bytes += sum(map(weight, batch.records))
 
     def landed(self, batches: list[Batch], mono_ns: int) -> None:
         """The disk answered for these."""
@@ -96,7 +97,7 @@ class Backlog:
         self.under_way -= len(batches)
         for batch in batches:
             self.queued -= len(batch.records)
-            self.queued_bytes -= sum(map(len, batch.records))
+            self.queued_bytes -= sum(map(weight, batch.records))
 
     def stalled(self, mono_ns: int) -> bool:
         """The disk was asked, and has neither succeeded nor failed."""

@@ -4,9 +4,10 @@ tells the event loop once.
 The event loop hands over `Batch`es through an unbounded C queue; what bounds it is the journal's own count
 of what is under way (`journal.MOST_QUEUED`). An OSError ends this thread's belief in the disk for good: it
 answers every batch with a failure from then on, since an fdatasync that failed once and succeeds later has
-proved to lose data on Linux.
+proved to lose data on Linux. So does an error that nobody thought of: how far it got is not known, either.
 """
 
+import logging
 import queue
 import threading
 from asyncio import AbstractEventLoop
@@ -15,6 +16,8 @@ from typing import Protocol
 
 from gateway.audit.carry import Carrier
 from gateway.model.errors import JournalError
+
+log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 4096
 "Hand-overs joined into one commit: bounds how long the first of them waits for the last."
@@ -78,9 +81,17 @@ class Committer:
         self._queue.put(batch)
 
     def finish(self) -> None:
-        """Write what is queued, then end. Blocks: not for the event loop."""
+        """Write what is queued, then end; `ended` tells when. Never blocks."""
         self._queue.put(None)
-        self._thread.join()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread is no more: nothing that is handed over becomes durable."""
+        return not self._thread.is_alive()
+
+    def give_up(self) -> None:
+        """Nobody waits any longer: should the disk answer after all, nothing more is written."""
+        self._failed = self._failed or "given up"
 
     def _run(self) -> None:
         last = False
@@ -97,19 +108,26 @@ class Committer:
                 self._commit(batches)
 
     def _commit(self, batches: list[Batch]) -> None:
-        if self._failed is None:
-            try:
-                self._write(batches)
-            except OSError as error:
-                self._failed = f"{error.strerror or error}"
-            except JournalError as error:
-                self._failed = str(error)
+        self._attempt(lambda: self._write(batches))
         self._tell(batches)
         if self._failed is None:
-            try:
-                self._log.prepare()
-            except OSError as error:
-                self._failed = f"{error.strerror or error}"
+            self._attempt(self._log.prepare)
+            if self._failed is not None:
+                self._tell([])  # whoever comes next must not be the first to learn it
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """The next step, as long as none has failed."""
+        if self._failed is not None:
+            return
+        try:
+            step()
+        except OSError as error:
+            self._failed = f"{error.strerror or error}"
+        except JournalError as error:
+            self._failed = str(error)
+        except Exception as error:  # without this the thread would end, and nobody would know
+            log.exception("the journal's thread")
+            self._failed = f"an error that nobody thought of: {error!r}"
 
     def _write(self, batches: list[Batch]) -> None:
         records = [record for batch in batches for record in batch.records]

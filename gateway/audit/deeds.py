@@ -6,6 +6,7 @@ is named by what was asked for: the function and unit, the tag, the topic.
 
 from typing import Any
 
+from gateway.audit.commitment import DROPPED, is_dropped
 from gateway.audit.outcome import NONE_YET
 
 Told = dict[str, Any]
@@ -143,7 +144,7 @@ def _object(what: Told) -> str:
     modbus = what.get("modbus")
     if isinstance(modbus, dict):
         table, start, count = modbus.get("table"), modbus.get("start"), modbus.get("count")
-        values = modbus.get("values")
+        values = DROPPED if is_dropped(modbus, "values") else modbus.get("values")
         place = f"{table} {start}" + (
             f"…{start + count - 1}" if start is not None and count and count > 1 else ""
         )
@@ -152,6 +153,7 @@ def _object(what: Told) -> str:
     if isinstance(opcua, dict):
         node = opcua.get("method") or opcua.get("path") or opcua.get("node")
         value = "" if opcua.get("value") is None else f" = {opcua['value']}"
+        value = f" = {DROPPED}" if is_dropped(opcua, "value") else value
         return f"{node or _called(what.get('kind'))}{value}"
     return _called(what.get("kind"))
 
@@ -161,6 +163,8 @@ def _point(point: Told) -> str:
     new, old = point.get("value"), point.get("value_prev")
     if new is None and point.get("q") is not None:
         new, old, unit = point["q"], point.get("q_prev"), " quanta"
+    if is_dropped(point, "q"):
+        return f"{point.get('tag')} = {DROPPED}"
     if new is None:
         return str(point.get("tag"))
     before = f" (before: {old:g}{unit})" if old is not None else " (before: not known)"

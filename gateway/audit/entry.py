@@ -2,7 +2,8 @@
 docs/reference/record.md.
 
 A record is encoded once; the stored bytes are the leaf. Values over 4 KiB are kept as hash and length, and
-so is the policy question where the whole would not fit a log entry.
+so is the policy question where the whole would not fit a log entry. What is sensitive is sealed last: neither
+it nor a hash of it that could be guessed is in the bytes that become the leaf.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.audit.commitment import Sealer
 from gateway.model.decision import Allowed, Decision, Denied, Origin, Passed, Waived
 from gateway.model.identity import Caller
 from gateway.model.moment import Now
@@ -143,11 +145,20 @@ def short(values: dict[str, Any]) -> dict[str, Any]:
 class Writer:
     """Makes records of one gateway."""
 
-    def __init__(self, gateway: str, ulids: Ulids, describe: Describe, units: Units) -> None:
+    def __init__(
+        self,
+        gateway: str,
+        ulids: Ulids,
+        describe: Describe,
+        units: Units,
+        sealer: Sealer | None = None,
+    ) -> None:
         self._gateway = gateway
         self._ulids = ulids
         self._describe = describe
         self._units = units
+        self.sealer = sealer or None
+        "Null where nothing is sensitive: then records are what they would be without it, byte for byte."
 
     def id(self, now: Now) -> str:
         """A ULID for that moment."""
@@ -167,6 +178,8 @@ class Writer:
         )
         try:
             data = _encode(record)
+            if self.sealer is not None:
+                return ulid, _sealed(record, data, self.sealer)
             return ulid, data if len(data) <= MOST_BYTES else _squeezed(record)
         except UNENCODABLE:
             return ulid, b""
@@ -223,6 +236,16 @@ class Writer:
             return self._describe(caller, operation, now, ulid)
         except UNENCODABLE:
             return b""
+
+
+def _sealed(record: Record, data: bytes, sealer: Sealer) -> bytes:
+    """The record with commitments; they may be what makes it too long."""
+    sealed = sealer.seal(data, record.wall_ns) if len(data) <= MOST_BYTES else b""
+    if sealed and len(sealed) <= MOST_BYTES:
+        return sealed
+    squeezed = _squeezed(record)
+    sealed = sealer.seal(squeezed, record.wall_ns) if squeezed else b""
+    return sealed if len(sealed) <= MOST_BYTES else b""
 
 
 def _squeezed(record: Record) -> bytes:

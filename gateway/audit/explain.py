@@ -6,6 +6,7 @@ Each line says one thing in words; what does not apply is left out. Every field 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gateway.audit.commitment import DROPPED, is_dropped
 from gateway.audit.deeds import Told
 from gateway.audit.outcome import words
 from gateway.audit.tell import plain
@@ -54,7 +55,9 @@ def _who(by: Told) -> Iterator[tuple[str, str]]:
 def _values(what: Told) -> Iterator[tuple[str, str]]:
     for operation in (what, *(what.get("also") or ())):
         for point in operation.get("points") or ():
-            if point.get("q") is not None:
+            if is_dropped(point, "q"):
+                yield str(point.get("tag")), DROPPED
+            elif point.get("q") is not None:
                 yield str(point.get("tag")), _value(point)
         modbus = operation.get("modbus") or {}
         if modbus.get("table"):
@@ -77,6 +80,7 @@ def _value(point: Told) -> str:
 
 def _raw(modbus: Told) -> str:
     values = f" = {modbus['values']}" if modbus.get("values") is not None else ""
+    values = f" = {DROPPED}" if is_dropped(modbus, "values") else values
     return f"from {modbus.get('start')}, {modbus.get('count')} of them{values}"
 
 

@@ -5,6 +5,7 @@ that it failed for good. The latter cannot go into the log any more, so what is 
 file whose space was taken before it was needed; the next start makes a record of it.
 """
 
+import threading
 from collections import Counter
 from typing import Any
 
@@ -26,6 +27,8 @@ class Lapse:
     def __init__(self) -> None:
         self.missed: Counter[str] = Counter()
         "Kinds of records that were lost, and reads that were not counted."
+        self.refused: Counter[str] = Counter()
+        "Writes that were refused before there was anything to record, or whose record says so; by reason."
         self.why: str | None = None
         "Why the journal failed; None while it lives."
         self._at: Now | None = None
@@ -48,13 +51,13 @@ class Lapse:
         self._told_ns = mono_ns
         return True
 
-    def note(self, now: Now) -> bytes:
-        """What the next start shall tell."""
+    def note(self, now: Now, under_way: int) -> bytes:
+        """What the next start shall tell; of so many records the disk has not said whether it has them."""
         note: dict[str, Any] = {
             "from_ns": (self._at or now).wall_ns,
             "to_ns": now.wall_ns,
             "why": self.why,
-            "missed": dict(self.missed),
+            "missed": dict(self.missed + Counter(record=under_way)),
         }
         return msgspec.json.encode(note)
 
@@ -72,11 +75,40 @@ def keep(storage: Storage, note: bytes) -> None:
         return  # The disk that failed the journal may fail this too; the next start still tells the end.
 
 
+class Keeper:
+    """Keeps notes on a thread of its own: a disk that never answers takes that one, whatever more there is to
+    tell, and does not hold up the end of the process, as a thread of the loop's pool would.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._thread: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last note is still on its way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def keep(self, note: bytes) -> None:
+        """Begin to; not while it is busy."""
+        self._thread = threading.Thread(target=keep, args=(self._storage, note), name="gap", daemon=True)
+        self._thread.start()
+
+
 def kept(storage: Storage) -> bytes | None:
-    """What an earlier run could not tell any more."""
-    return (storage.read(GAP) or b"").strip() or None
+    """What an earlier run could not tell any more.
+
+    A file of zeros is what a power cut leaves of one that was never written through: it said nothing.
+    """
+    return (storage.read(GAP) or b"").strip(b"\0 \n") or None
 
 
 def clear(storage: Storage) -> None:
     """Nothing to tell, and room for it when there is."""
     storage.replace(GAP, b" " * GAP_BYTES)
+    file = storage.open(GAP)
+    try:
+        file.fdatasync()  # until then its room is a promise that a full disk breaks
+    finally:
+        file.close()
+    storage.sync_folder("")

@@ -27,6 +27,11 @@ class Generations:
         self._written = self._described = 0
         "Bytes of the present generation, and how many of them describe."
         self._moving: Iterator[Window] | None = None
+        self._renewed = False
+
+    def renew(self) -> None:
+        """Begin a generation as soon as may be: what closed windows said is then in no side file any more."""
+        self._renewed = True
 
     def rows(self, dirty: list[Entry], closed: list[bytes], windows: Iterable[Window]) -> list[bytes]:
         """What the side file needs to know since the last tick, ready to write.
@@ -34,7 +39,7 @@ class Generations:
         `windows` are all that are not written yet, needed where a generation begins.
         """
         parts: list[bytes] = []
-        full = self._written > max(carry.SMALLEST_LIMIT, 3 * self._described)
+        full = self._renewed or self._written > max(carry.SMALLEST_LIMIT, 3 * self._described)
         if self.number == 0 or (full and self._moving is None):
             self._begin(parts, windows)
         out = bytearray()
@@ -69,6 +74,7 @@ class Generations:
     def _begin(self, parts: list[bytes], windows: Iterable[Window]) -> None:
         self.number += 1
         self._written = self._described = 0
+        self._renewed = False
         parts.append(carry.begin(self.number))
         self._moving = iter([*windows])
 

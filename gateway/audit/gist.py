@@ -19,6 +19,8 @@ TURNED_AWAY = ("refused", "cut")
 "Results of authentication that are found as denials are."
 LONGEST_TEXT = 2000
 "Characters of free text of one record that can be searched."
+MOST_REGISTERS = 2000
+"One request writes no more."
 _OWN = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}$")
 "ULIDs differ in every record: they are looked up (`refs`), not searched as text."
 
@@ -26,7 +28,14 @@ _OWN = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}$")
 class _Digest(Struct):
     """A value that was too long, as its hash and length."""
 
-    sha256: str
+    sha256: str = ""
+    "Empty where it was dropped."
+
+
+class _Promise(Struct):
+    """A commitment that nobody can open any more."""
+
+    of: list[str] = []
 
 
 class _Who(Struct):
@@ -44,6 +53,7 @@ class _Point(Struct):
     q_prev: int | None = None
     value: float | None = None
     value_prev: float | None = None
+    committed: _Promise | None = None
 
 
 class _Admin(Struct):
@@ -76,7 +86,9 @@ class _Entry(Struct):
 class _Modbus(Struct):
     table: str | None = None
     start: int | None = None
+    count: int | None = None
     values: list[int] | _Digest | None = None
+    committed: _Promise | None = None
 
 
 class _What(Struct):
@@ -126,6 +138,14 @@ class _Least(Struct):
     wall_ns: int = 0
 
 
+class _Ranges(Struct):
+    ranges: list[tuple[int, int]] = []
+
+
+class _Drop(Struct):
+    note: _Ranges
+
+
 class Shape(Struct, frozen=True, gc=False):
     """What many records share. Null or empty: it does not apply."""
 
@@ -164,7 +184,8 @@ class Change(Struct, frozen=True, gc=False):
 
     tag: str
     old: float | None
-    new: float
+    new: float | None
+    "Null where it was dropped: that something was written is known, and not what."
 
 
 class Gist(Struct, gc=False):
@@ -189,6 +210,7 @@ class Gist(Struct, gc=False):
 
 _full = msgspec.json.Decoder(_Record)
 _least = msgspec.json.Decoder(_Least)
+_drop = msgspec.json.Decoder(_Drop)
 _note = msgspec.json.Decoder(dict[str, Any] | None)
 NOBODY, NOTHING, UNSAID = _Who(), _What(), _Why()
 
@@ -204,6 +226,14 @@ def gist(data: bytes) -> Gist:
     except (msgspec.MsgspecError, RecursionError):
         least = _Least()
     return Gist(least.id, least.wall_ns, Shape(least.kind))
+
+
+def dropped(data: bytes) -> list[tuple[int, int]]:
+    """First and last index of what a record says was dropped."""
+    try:
+        return _drop.decode(data).note.ranges
+    except (msgspec.MsgspecError, RecursionError):
+        return []
 
 
 def _gist(record: _Record) -> Gist:
@@ -340,12 +370,19 @@ def _changes(points: list[_Point]) -> Iterator[Change]:
             yield Change(point.tag, point.value_prev, point.value)
         elif point.q is not None:
             yield Change(point.tag, None if point.q_prev is None else float(point.q_prev), float(point.q))
+        elif point.committed is not None and "q" in point.committed.of:
+            yield Change(point.tag, None, None)
 
 
 def _untagged(what: _What) -> Iterator[Change]:
     """Raw values of a Modbus write to addresses that no tag names: `holding 12`."""
     target = what.modbus
-    if what.action != "write" or what.points or target is None or not isinstance(target.values, list):
+    if what.action != "write" or what.points or target is None:
+        return
+    if target.committed is not None and "values" in target.committed.of:
+        for at in range(min(target.count or 1, MOST_REGISTERS)):
+            yield Change(f"{target.table} {(target.start or 0) + at}", None, None)
+    if not isinstance(target.values, list):
         return
     for at, value in enumerate(target.values):
         yield Change(f"{target.table} {(target.start or 0) + at}", None, float(value))

@@ -10,6 +10,9 @@ What is found is read from the journal, with its check: the index is never the t
 belongs to (origin, size and root of a checkpoint that it covers, and the last record taken in), and is built
 anew where that does not fit. Where the journal cannot be read, `damaged` says so, and the index goes no
 further than there, so that the next search says it again.
+
+What can be dropped is taken in as it can be opened now, except into the full text; when a record says that
+openings are dropped, what came of them is overwritten here (`secure_delete`).
 """
 
 import fcntl
@@ -23,14 +26,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from gateway.audit import tiles
+from gateway.audit.commitment import MARK
 from gateway.audit.framing import FRAME, MOST_BYTES, frame
 from gateway.audit.intake import Intake
+from gateway.audit.openings import Openings
 from gateway.audit.query import Filters, find
 from gateway.audit.reader import Segment, Walk, segments
 from gateway.audit.storage import Disk
 from gateway.model.errors import JournalError
 
-VERSION = 6
+VERSION = 7
 MOST_FOUND = 100_000
 "Records one search may give."
 LOCK_WAIT_S = 120.0
@@ -65,6 +70,7 @@ create table doc(id integer primary key, key blob unique, shape integer, count i
 create table change(n integer, at integer, tag text, old real, new real, primary key(n, at)) without rowid;
 create table ref(value text, n integer, primary key(value, n)) without rowid; create index ref_n on ref(n);
 create table minute(minute integer primary key, first integer, last integer);
+create table sealed(n integer primary key);
 create table place(n integer, segment integer, offset integer, begun integer, last blob, origin text,
   size integer, root blob);
 """
@@ -81,8 +87,16 @@ update shape set count = count - (select count(*) from record r where r.shape = 
 update doc set count = count - (select count(*) from record r where r.doc = doc.id and r.n < ?);
 delete from change where n < ?;
 delete from ref where n < ?;
+delete from sealed where n < ?;
 delete from record where n < ?
 """
+_CLOSED = """
+delete from facet where shape in (select id from shape where count = 0);
+update shape set who = null, source = null, behalf = null, fingerprint = null, serial = null,
+  key = randomblob(16) where count = 0;
+update doc set key = randomblob(16) where count = 0
+"""
+"Shapes that only dropped records had. Their numbers stay taken: texts of others lead to them."
 _FULL_TEXT = "create virtual table said using fts5(text, content='', detail=full, tokenize='unicode61')"
 _SETTINGS = (
     "synchronous = off",  # it can be built again
@@ -98,6 +112,7 @@ class Index:
     def __init__(self, journal: Path, file: Path | None) -> None:
         self._journal = journal
         self._file = file if file is not None and _writable(file) else None
+        self.openings = Openings(journal)
         self._segments: list[Segment] = []
         self.damaged: int | None = None
         "Index of the first record met that cannot be read."
@@ -170,7 +185,11 @@ class Index:
                 os.close(lock)
 
     def _brought(self, progress: Progress | None, *, rebuild: bool) -> int:
-        """Up to date in one transaction: whoever looks meanwhile sees what was there before."""
+        """Up to date in one transaction: whoever looks meanwhile sees what was there before.
+
+        Where something can be dropped nothing is left in a page that is free, nor a copy that moved.
+        """
+        self.db.execute(f"pragma secure_delete = {'on' if self.openings.any else 'off'}")
         self.db.execute("begin immediate")
         try:
             if rebuild or not self._fits():
@@ -259,7 +278,8 @@ class Index:
                 if each.first == segment and offset:
                     scan.resume(n, offset)
                 for data in walk:
-                    intake.take(scan.index - 1, data, scan.offset - len(data) - FRAME.size)
+                    opened = self.openings.opened(scan.index - 1, data) if MARK in data else data
+                    intake.take(scan.index - 1, data, scan.offset - len(data) - FRAME.size, opened)
                     if progress is not None and scan.index % PROGRESS == 0:
                         progress(done + scan.offset, total)
                 if self.damaged is None:
@@ -271,6 +291,7 @@ class Index:
                 walk.close()
             done += sizes.get(each.first, 0)
         intake.finish()
+        self._forget(intake)
         _each(db, _AFTER)
         if self.damaged is None and n < self._promised[1]:
             self.damaged = n
@@ -281,6 +302,17 @@ class Index:
         if progress is not None:
             progress(total, total)
         return int(n)
+
+    def _forget(self, intake: Intake) -> None:
+        """Take in anew, closed, what records say is dropped."""
+        for first, last in intake.dropped:
+            query = "select n, offset from sealed join record using (n) where n between ? and ?"
+            for n, offset in self.db.execute(query, (first, last)).fetchall():
+                stored = self._stored(n, offset)
+                if stored is not None:
+                    intake.close(n, stored)
+        if intake.dropped:
+            _each(self.db, _CLOSED)
 
     def _signed(self, n: int) -> tuple[str, int, bytes]:
         """Origin, size and root of the newest checkpoint, if the index has all it covers."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.audit.gist import Gist, Shape, gist
+from gateway.audit.gist import Gist, Shape, dropped, gist
 
 BATCH = 10_000
 "Records in hand before they are written."
@@ -20,6 +20,8 @@ MOST_OPEN = 50_000
 "Intents remembered for their outcomes; older ones are looked up."
 MOST_SHAPES = 100_000
 "Shapes and documents remembered; others are looked up."
+DROP = "drop"
+"Event of the record that says what was dropped."
 MINUTE = 60_000_000_000
 _ID, _SHAPE, _DOC, _PAIR, _OUTCOME, _CAME = 1, 3, 4, 7, 8, 9
 "Places in a row of `record`."
@@ -67,16 +69,27 @@ class Intake:
         self._minutes: dict[int, list[int]] = {}
         self._changes: list[tuple[Any, ...]] = []
         self._refs: list[tuple[str, int]] = []
+        self._sealed: list[tuple[int]] = []
+        self.dropped: list[tuple[int, int]] = []
+        "First and last index of records of which it was said that they cannot be opened any more."
         self._text = bool(db.execute("select 1 from sqlite_master where name = 'said'").fetchone())
         self._last_shape: int = db.execute("select coalesce(max(id), 0) from shape").fetchone()[0]
         self._last_doc: int = db.execute("select coalesce(max(id), 0) from doc").fetchone()[0]
 
-    def take(self, n: int, data: bytes, offset: int) -> None:
-        """One record, its index, and where it lies in its segment."""
-        told = gist(data)
+    def take(self, n: int, data: bytes, offset: int, opened: bytes) -> None:
+        """One record, its index, where it lies in its segment, and what it says where it could be opened.
+
+        Words cannot be taken out of the full text again: it has those that are stored, and no others.
+        """
+        told = said = gist(opened)
+        if opened is not data:
+            said = gist(data)
+            self._sealed.append((n,))
+        if told.shape.event == DROP and told.shape.kind == "lifecycle":
+            self.dropped += dropped(data)
         shape = self._shapes.get(told.shape) or self._shape(told.shape)
-        place = (shape, told.text)
-        doc = self._docs.get(place) or self._doc(place, told)
+        place = (shape, said.text)
+        doc = self._docs.get(place) or self._doc(place, said)
         counts = pack(f"<{len(told.counts)}I", *told.counts) if told.counts else None
         outcome = told.outcome
         pair = None
@@ -104,6 +117,22 @@ class Intake:
             self._refs.append((ref, n))
         if len(self._rows) >= BATCH:
             self._flush()
+
+    def close(self, n: int, data: bytes) -> None:
+        """Take a record in again as it is stored: nobody can open it any more. After `finish`."""
+        db, told = self._db, gist(data)
+        shape = self._shape(told.shape)
+        doc = self._doc((shape, told.text), told)
+        was = db.execute("select shape, doc, times from record where n = ?", (n,)).fetchone()
+        for sign, of, text in ((-1, was[0], was[1]), (1, shape, doc)):
+            change = (sign, sign * was[2], of)
+            db.execute("update shape set count = count + ?, times = times + ? where id = ?", change)
+            db.execute("update doc set count = count + ? where id = ?", (sign, text))
+        db.execute("update record set shape = ?, doc = ? where n = ?", (shape, doc, n))
+        for table in ("change", "sealed"):
+            db.execute(f"delete from {table} where n = ?", (n,))  # noqa: S608
+        rows = [(n, at, each.tag, each.old, each.new) for at, each in enumerate(told.changes)]
+        db.executemany("insert into change values (?,?,?,?,?)", rows)
 
     def finish(self) -> None:
         """Write what is in hand."""
@@ -146,7 +175,8 @@ class Intake:
         db.executemany("insert or replace into record values (?,?,?,?,?,?,?,?,?,?,?)", self._rows)
         db.executemany("insert or replace into change values (?,?,?,?,?)", self._changes)
         db.executemany("insert or ignore into ref values (?,?)", self._refs)
-        for rows in (self._rows, self._changes, self._refs):
+        db.executemany("insert or ignore into sealed values (?)", self._sealed)
+        for rows in (self._rows, self._changes, self._refs, self._sealed):
             rows.clear()
 
     def _shape(self, shape: Shape) -> int:

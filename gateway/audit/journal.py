@@ -6,18 +6,19 @@ happens any more, reads go on for a bounded time under a `Gap`, and the next sta
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from gateway.audit import carry, gap
+from gateway.audit import carry
 from gateway.audit.backlog import MOST_QUEUED, STALL, Backlog, Waiting
+from gateway.audit.commitment import Sealer, weight
 from gateway.audit.committer import Batch, Committer
 from gateway.audit.entry import Describe, Units, Writer, short, who
 from gateway.audit.flood import Flood, Tally, key
-from gateway.audit.gap import Lapse
+from gateway.audit.gap import Keeper, Lapse
 from gateway.audit.log import Log
 from gateway.audit.opening import Recovery, open_log
 from gateway.audit.outcome import timed
@@ -36,6 +37,12 @@ MOST_UNCOVERED = 4096
 "Records that may follow a checkpoint before the next, however long `checkpoint_s` is."
 TICK_S = 0.010
 "How often changed read entries and unhurried records are handed over; the commit takes the rest of 20 ms."
+LAST_WORD = 2 * SECOND
+"How long a stop waits for a disk that has failed already, and that it keeps what is known of the gap."
+POLL_S = 0.002
+"How often a stop looks whether the disk has answered."
+RENEW = 3600 * SECOND
+"How long the side file keeps what closed windows said, where something is sensitive."
 VKEY = "log.vkey"
 "The verifier key beside the log, for convenience; a reviewer keeps a copy elsewhere."
 FLOODS = frozenset({RecordKind.AUTH, RecordKind.FINDING, RecordKind.WITHHELD})
@@ -92,6 +99,7 @@ class Journal:
         clock: Callable[[], Now],
         alarm: Callable[[str], None],
         units: Units = _no_units,
+        sealer: Sealer | None = None,
         storage: Storage | None = None,
     ) -> None:
         if signer.verifier.name != origin:
@@ -101,7 +109,7 @@ class Journal:
         self._settings = settings
         self._clock = clock
         self._alarm = alarm
-        self._writer = Writer(gateway, ulids, describe, units)
+        self._writer = Writer(gateway, ulids, describe, units, sealer)
         self._windows = Windows(self._writer, int(settings.window_s * SECOND))
         self._hot = self._windows.hot
         self._flood = Flood(settings.denials_in_full, settings.growth_bytes_per_minute)
@@ -112,12 +120,14 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._backlog = Backlog()
         self._lapse = Lapse()
+        self._keeper = Keeper(self._storage)
         self._closed_rows: list[bytes] = []
         self._signed_ns = self._signed_wall_ns = 0
         self._unsigned = False
         self._uncovered = 0
         "Records since the last checkpoint."
         self._low = False
+        self._renewed_ns = 0
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -145,13 +155,18 @@ class Journal:
         self._timer = loop.call_later(TICK_S, self._tick)
 
     async def stop(self) -> None:
-        """Write everything that is open, sign, and end."""
+        """Write everything that is open, sign, and end. For a disk that does not answer it waits `STALL` at
+        most to see what is under way land, as long for the rest, and `LAST_WORD` for the gap; and tells.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._committer is None or self._loop is None:
+        committer = self._committer
+        if committer is None or self._loop is None:
             return
-        await self._settled()
+        # What is on its way lands first: some of it may still have an outcome to tell.
+        if not await self._within(STALL, lambda: not self._backlog.under_way or self._lapse.why is not None):
+            self._fail("the disk does not answer", self._clock())
         now = self._clock()
         if self._lapse.why is None:
             self._windows.close_all(now)
@@ -163,21 +178,38 @@ class Journal:
             for part in self._windows.rows(self._closed_rows):
                 self._flush(rows=part)
             self._flush(sign=True)
-        await self._loop.run_in_executor(None, self._committer.finish)
-        self._committer = None
+        committer.finish()
+        ended = await self._within(
+            LAST_WORD if self._lapse.why is not None else STALL, lambda: committer.ended
+        )
         await asyncio.sleep(0)
+        if not ended:
+            committer.give_up()
+            self._fail("the disk does not answer", self._clock())
+        self._committer = None
         if self._lapse.why is not None:
-            await self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
-        if self._log is not None and self._carrier is not None:
-            self._log.close()
+            await self._last_word()
+        if ended and self._log is not None and self._carrier is not None:
+            self._log.close()  # else the thread that waits in there has the files
             self._carrier.close()
 
-    async def _settled(self) -> None:
-        """What is on its way to the disk lands first: some of it may still have an outcome to tell."""
-        until_ns = self._clock().mono_ns + STALL
-        backlog = self._backlog
-        while backlog.under_way and not self._lapse.why and self._clock().mono_ns < until_ns:  # noqa: ASYNC110 # once
-            await asyncio.sleep(0.002)
+    async def _last_word(self) -> None:
+        """What is known of the gap is kept beside the log: the newest of it, if the disk takes it at all."""
+        free = await self._within(LAST_WORD, lambda: not self._keeper.busy)
+        if free:
+            self._keeper.keep(self._lapse.note(self._clock(), self._backlog.queued))
+            free = await self._within(LAST_WORD, lambda: not self._keeper.busy)
+        if not free:
+            self._alarm("journal: the disk did not take what is known of the gap; the stop waits no longer")
+
+    async def _within(self, most_ns: int, holds: Callable[[], bool]) -> bool:
+        """Wait for that; False where it has not come about in time."""
+        until_ns = self._clock().mono_ns + most_ns
+        while not holds():
+            if self._clock().mono_ns >= until_ns:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
 
     # -- the port ------------------------------------------------------------------------------------------
 
@@ -207,12 +239,15 @@ class Journal:
         """Write down what is about to be done; returns when it is on stable storage, or why it is not."""
         refused = self._refusal()
         if refused is not None or self._loop is None:
-            self._lapse.missed["intent"] += 1
+            if self._lapse.why is not None:
+                self._lapse.missed["intent"] += 1
+            else:  # nothing happened, and nothing is lost
+                self._lapse.refused[refused or "journal_not_running"] += 1
             return NotRecorded(refused or "journal_not_running")
         record, data = self._writer.intent(caller, operations, decisions, now)
         if not data:
             return NotRecorded("record_not_made")
-        if not self._backlog.has_room(len(data), kept=True):
+        if not self._backlog.has_room(weight(data), kept=True):
             self._lapse.missed["intent"] += 1
             return NotRecorded("journal_queue_full")
         waiting = Waiting(record, caller, self._loop.create_future(), now)
@@ -287,6 +322,14 @@ class Journal:
         """
         self._windows.close_all(now)
 
+    def forget(self) -> None:
+        """The side file of open windows lets go of those that are closed; within a tick or two."""
+        self._windows.renew()
+
+    def drop(self, gone: Sequence[range]) -> int:
+        """Overwrite what opens these records, for good; how many. Blocks: not for the event loop."""
+        return self._log.vault.drop(gone) if self._log is not None else 0
+
     def status(self) -> dict[str, Any]:
         """For `dmz-gateway status` and metrics."""
         last, log = self._signer.last, self._log
@@ -301,6 +344,7 @@ class Journal:
             "window_entries": self._windows.kept,
             "failed": self._lapse.why,
             "missed": dict(self._lapse.missed),
+            "refused": dict(self._lapse.refused),
             "segment_bytes": log.used if log is not None else None,
             "free_bytes": log.free_bytes if log is not None else None,
             "disk_used": round(log.used_share, 4) if log is not None else None,
@@ -396,7 +440,9 @@ class Journal:
         now = self._clock()
         self._timer = self._loop.call_later(TICK_S, self._tick)
         if given_up := self._backlog.give_up(now.mono_ns):
-            self._lapse.missed["intent"] += given_up
+            self._lapse.refused["journal_slow"] += given_up  # on its way; if it lands, so does `not_sent`
+        if self._committer.ended:
+            self._fail("its thread has ended", now)
         if self._backlog.stalled(now.mono_ns):
             self._fail("the disk does not answer", now)
         if self._lapse.why is not None:
@@ -406,6 +452,9 @@ class Journal:
             if not self._offer(self._suppressed(tally, now)):
                 self._lapse.missed[tally.key.kind] += tally.counted
         self._windows.close_old(now)
+        if self._writer.sealer is not None and now.mono_ns - self._renewed_ns >= RENEW:
+            self._renewed_ns = now.mono_ns
+            self._windows.renew()
         self._write_windows(now)
         if self._lapse.missed and self._lapse.due(now.mono_ns):
             self._tell_missed(now)
@@ -424,7 +473,7 @@ class Journal:
     def _write_windows(self, now: Now, *, force: bool = False) -> None:
         for window in self._windows.ripe(now, force=force):
             records = self._windows.records(window, now)
-            if not force and not self._backlog.has_room(sum(map(len, records))):
+            if not force and not self._backlog.has_room(sum(map(weight, records))):
                 self._windows.put_back(window)
                 return
             self._backlog.unhurried.extend(records)
@@ -435,12 +484,19 @@ class Journal:
         return self._writer.record(RecordKind.SUPPRESSED, now, who=tally.by(), note=tally.note())[1]
 
     def _tell_missed(self, now: Now) -> None:
-        """A gap while the journal lived: the queue was full."""
-        if self._lapse.missed:
-            note = {"why": "queue_full", "missed": dict(self._lapse.missed)}
+        """A gap while the journal lived: a read found no room in windows, anything else none in the queue."""
+        missed = self._lapse.missed
+        for why, kinds in (
+            ("windows_full", missed.keys() & {"read"}),
+            ("queue_full", missed.keys() - {"read"}),
+        ):
+            if not kinds:
+                continue
+            note = {"why": why, "missed": {kind: missed[kind] for kind in sorted(kinds)}}
             _, data = self._writer.record(RecordKind.GAP, now, note=note)
             if self._offer(data):
-                self._lapse.missed.clear()
+                for kind in kinds:
+                    del missed[kind]
 
     def _watch_space(self) -> None:
         log = self._log
@@ -463,8 +519,8 @@ class Journal:
 
     def _tell_gap(self, now: Now) -> None:
         """Keep what is known of the gap beside the log, for the next start."""
-        if self._loop is not None and self._lapse.due(now.mono_ns):
-            self._loop.run_in_executor(None, gap.keep, self._storage, self._lapse.note(now))
+        if not self._keeper.busy and self._lapse.due(now.mono_ns):
+            self._keeper.keep(self._lapse.note(now, self._backlog.queued))
 
 
 def _first(note: dict[str, Any], fields: tuple[str, ...]) -> str:

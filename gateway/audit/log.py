@@ -4,6 +4,7 @@
     checkpoints                   every checkpoint ever signed, one after the other
     checkpoint                    the newest
     tile/…                        the tree (`tiles`)
+    openings/<first index>.opn    what opens commitments in records (`vault`)
 
 Space is zeroed before it is needed, in steps: an append then changes no metadata of the file, which makes
 its fdatasync about a third faster, and the disk cannot run full in the middle of a record.
@@ -17,6 +18,7 @@ from gateway.audit.signer import Signer
 from gateway.audit.storage import File, Storage, write_all
 from gateway.audit.tiles import Tiles
 from gateway.audit.tree import leaf
+from gateway.audit.vault import Vault
 from gateway.model.errors import JournalError
 
 STEP = 1 << 20
@@ -45,6 +47,7 @@ class Log:
         self._file: File | None = None
         self._notes: File | None = None
         self._notes_end = 0
+        self.vault = Vault(storage)
         self.used = 0
         "Bytes of the open segment that hold records."
         self.allocated = 0
@@ -79,6 +82,7 @@ class Log:
     def append(self, records: Sequence[bytes]) -> int:
         """Index of the first; on return they are on stable storage."""
         first = self.size
+        self.vault.keep(records, first)  # first: no record is acknowledged that nobody can open
         pending: list[bytes] = []
         length = 0
         for index, data in enumerate(records, first):
@@ -121,6 +125,7 @@ class Log:
             self._storage.sync_folder("")
         write_all(self._notes, note, self._notes_end)
         self._notes.fdatasync()
+        self._signer.stored()
         self._notes_end += len(note)
         self._storage.replace(CHECKPOINT, note)
 
@@ -142,6 +147,7 @@ class Log:
 
     def close(self) -> None:
         """Let go of the files."""
+        self.vault.close()
         for file in (self._file, self._notes):
             if file is not None:
                 file.close()

@@ -92,7 +92,8 @@ def _windows(writer: Writer, carried: list[carry.Carried], left: Left, now: Now)
         note = {**told["note"], "recovered": True}
         if note["window"] in left.windows:
             continue  # Its records were durable; only the row that says so was not.
-        rows = [entry_json(head, count) for head, count in window.entries.values() if count[0]]
+        entries = sorted(window.entries.items())[left.begun.get(note["window"], 0) :]  # in their order there
+        rows = [entry_json(head, count) for _, (head, count) in entries if count[0]]
         if rows:
             saved += 1
             records += window_records(writer, told["common"], rows, note, now)

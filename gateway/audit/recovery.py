@@ -5,6 +5,7 @@ last whole record is cut, and what was cut is told. A log that no longer agrees 
 is not opened: the operator must look, and `audit verify` names the first record that is wrong.
 """
 
+from collections import Counter
 from hashlib import sha256
 
 import msgspec
@@ -57,6 +58,10 @@ class Left(Struct, kw_only=True):
     intents: dict[str, Open] = msgspec.field(default_factory=dict)
     windows: set[str] = msgspec.field(default_factory=set)
     "Read windows that are in the log already."
+    begun: dict[str, int] = msgspec.field(default_factory=dict)
+    "Of those that have several records: how many of their entries are in the log, the first ones."
+    parts: Counter[tuple[str, bool]] = msgspec.field(default_factory=Counter)
+    "How many of their records are, by window and whether an earlier recovery wrote them."
     last_wall_ns: int | None = None
     trusted_ns: int = 0
     "Wall time of the newest record that was written with a trusted clock; 0 where there is none."
@@ -67,6 +72,20 @@ class Left(Struct, kw_only=True):
 class _Note(Struct):
     window: str | None = None
     event: str | None = None
+
+
+class _Parts(Struct):
+    recovered: bool = False
+    parts: int = 1
+
+
+class _What(Struct):
+    entries: list[msgspec.Raw] | dict[str, msgspec.Raw] = []
+
+
+class _Window(Struct):
+    note: _Parts
+    what: _What
 
 
 class _Brief(Struct):
@@ -81,6 +100,7 @@ class _Brief(Struct):
 
 
 _BRIEF = msgspec.json.Decoder(_Brief)
+_WINDOW = msgspec.json.Decoder(_Window)
 
 
 def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, Left]:
@@ -100,6 +120,7 @@ def recover(storage: Storage, signer: Signer, segment_bytes: int) -> tuple[Log, 
         log.adopt(_segment(storage, firsts[-1]), used)
     if last is not None:
         signer.remember(last)
+    log.vault.adopt(log.size)
     log.adopt_notes(storage.open(CHECKPOINTS), notes_end)
     storage.sync_folder("")
     left.size, left.gone = log.size, firsts[0] if firsts else 0
@@ -200,6 +221,8 @@ def _replayed(
         return (tree, 0) if signed == 0 else f"{signed} records were signed, there are none"
     if firsts[0] > signed:
         return f"the first segment begins at {firsts[0]}, not at 0"
+    if last is not None and begin == signed and tree.frontier.root() != last.root:
+        return f"the tiles over the first {signed} records"
     for first in firsts:
         if first < begin:
             continue
@@ -271,6 +294,7 @@ def _clean(file: File, scan: framing.Scan, first: int, left: Left) -> int:
 def _take(left: Left, data: bytes) -> None:
     try:
         brief = _BRIEF.decode(data)
+        window = _WINDOW.decode(data) if brief.kind == "window" else None
     except (msgspec.MsgspecError, RecursionError):
         return
     left.last_wall_ns = brief.wall_ns
@@ -282,5 +306,15 @@ def _take(left: Left, data: bytes) -> None:
             left.intents[brief.id] = Open(brief.id, brief.wall_ns)
         case "outcome" if brief.about is not None:
             left.intents.pop(brief.about, None)
-        case "window" if brief.note is not None and brief.note.window is not None:
-            left.windows.add(brief.note.window)
+        case "window" if window is not None and brief.note is not None and brief.note.window is not None:
+            _take_window(left, brief.note.window, window)
+
+
+def _take_window(left: Left, window: str, said: _Window) -> None:
+    """Its records are handed over together, and yet power may fail between them."""
+    parts, entries = said.note.parts, said.what.entries
+    if parts > 1:  # one entry that is too long for a record stands there as its hash
+        left.begun[window] = left.begun.get(window, 0) + (len(entries) if isinstance(entries, list) else 1)
+        left.parts[window, said.note.recovered] += 1
+    if parts <= 1 or left.parts[window, said.note.recovered] == parts:
+        left.windows.add(window)

@@ -45,8 +45,8 @@ def _whole(filters: Filters, **changes: Any) -> Filters:
 def _records(index: Index, filters: Filters) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Records with their bytes decoded, oldest first."""
     for row in reversed(find(index.db, filters, MOST_LISTED)):
-        for _, data in index.stored([row.n]):
-            yield row, msgspec.json.decode(data, type=dict[str, Any])
+        for n, data in index.stored([row.n]):
+            yield row, index.openings.told(n, data)
 
 
 def _bounded(table: Table) -> Table:

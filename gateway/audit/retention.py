@@ -4,6 +4,7 @@ Rules that hold here:
 - Whole segments go, oldest first; the newest `KEPT` stay whatever the policy says (recovery reads them).
 - Nothing goes before its leaf hashes are on stable storage as tiles and have been compared with the records.
   From then on the tiles stand for them: the root of the whole log still follows, and so does every proof.
+- With a record goes what opens its commitments.
 - First a record says what will go, and a checkpoint covers that record; then it goes. A verifier accepts a
   log without its beginning only where a signed record says so: nobody else can take a beginning away.
 """
@@ -11,7 +12,7 @@ Rules that hold here:
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,8 +30,9 @@ KEPT = 2
 "Segments that always stay."
 LOOK_S = 600.0
 "How often is looked whether something may go."
-SIGNED_WITHIN_S = 60.0
-"How long the record of it may take to be signed; then nothing goes this time."
+SIGNED_WITHIN_S = 3660.0
+"""How long the record of it may take to be signed; then nothing goes this time. The next checkpoint may be an
+hour away (`audit.checkpoint`)."""
 POLL_S = 0.2
 EVENT = "retention"
 DAY_NS = 86_400 * SECOND
@@ -171,6 +173,9 @@ class Journals(Protocol):
     def status(self) -> dict[str, Any]:
         """`size` and `signed_size`."""
 
+    def drop(self, gone: Sequence[range]) -> int:
+        """Overwrite what opens these records."""
+
 
 class Retention:
     """Looks now and then whether something may go."""
@@ -224,6 +229,7 @@ class Retention:
         async with asyncio.timeout(SIGNED_WITHIN_S):
             while not await self._told(start, plan):  # noqa: ASYNC110 # the committer signs in its own time
                 await asyncio.sleep(POLL_S)
+        await asyncio.to_thread(self._journal.drop, [range(plan.first_kept)])
         await asyncio.to_thread(carry_out, self._folder, plan)
         return plan
 

@@ -38,6 +38,8 @@ class Signer:
             )
         self._key = key
         self._last: Checkpoint | None = None
+        self._stored: Checkpoint | None = None
+        "The newest that is on stable storage: nobody off this machine is told of another."
         self.held: Hold | None = None
         "While set nothing new is signed."
         raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -75,7 +77,11 @@ class Signer:
 
     def remember(self, checkpoint: Checkpoint) -> None:
         """What an earlier run signed; the caller has checked that the log still begins so."""
-        self._last = checkpoint
+        self._last = self._stored = checkpoint
+
+    def stored(self) -> None:
+        """What was signed last is on stable storage."""
+        self._stored = self._last
 
     def sign(self, size: int, root: bytes) -> bytes:
         """A signed note. Refuses to step back, or to give another root for the same size.
@@ -94,11 +100,11 @@ class Signer:
         return note
 
     def newest(self) -> tuple[Checkpoint, bytes]:
-        """The newest checkpoint known to be signed, and its note: the same bytes, Ed25519 has no dice.
+        """The newest checkpoint that no crash takes away, and its note: the same bytes, Ed25519 has no dice.
 
         Of a log that was never signed it is the checkpoint of no records, with which every log begins.
         """
-        last = self._last or Checkpoint(self.verifier.name, 0, EMPTY)
+        last = self._stored or Checkpoint(self.verifier.name, 0, EMPTY)
         return last, self._note(last)
 
     def _note(self, checkpoint: Checkpoint) -> bytes:

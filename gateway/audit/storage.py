@@ -105,7 +105,7 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made(folder)
 
     def names(self, folder: str) -> list[str]:
         """Sorted names of the files in a folder."""
@@ -169,6 +169,27 @@ class Disk:
         """Room for them when nothing is stored: what only root may use does not count."""
         stat = os.statvfs(self.folder)
         return (stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize
+
+
+def made(folder: Path) -> Path:
+    """That folder, with those above it, durably: what is synced in a folder without a name is lost with it.
+
+    One that is there already may have been made by somebody who did not sync that.
+    """
+    fresh = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in reversed(fresh or [folder]):
+        try:
+            fd = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            if fresh:
+                raise
+            return folder  # whoever gave us a folder in one that we may not open has seen to it
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    return folder
 
 
 def write_all(file: File, data: bytes | bytearray | memoryview, offset: int) -> None:

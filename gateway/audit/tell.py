@@ -127,6 +127,10 @@ def _brief(record: Told, came: str | None, *, full: bool = False) -> str:
         case "suppressed":
             more = many(note.get("count"), f"more {note.get('of')} record")
             return f"{more} of {_who(by)}: {note.get('reason')}"
+        case "lifecycle" if note.get("event") == "drop" and isinstance(note.get("ranges"), list):
+            count = sum(last - first + 1 for first, last in note["ranges"])
+            by = f", ordered by {note['by']}" if note.get("by") else ""
+            return f"sensitive fields of up to {many(count, 'record')} dropped, by {note.get('why')}{by}"
         case "lifecycle" if "event" in note:
             return f"{note['event']}" + _found(note.get("recovery") or {})
         case "auth" if note.get("result") in CAME | WENT:

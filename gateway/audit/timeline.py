@@ -7,7 +7,6 @@ one subject, on one asset, are one entry with how often and until when. Everythi
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from gateway.audit import tell
@@ -59,7 +58,7 @@ def timeline(index: Index, filters: Filters) -> Timeline:
     key: Any = None
     for row in kept:
         for n, data in index.stored([row.n]):
-            record = msgspec.json.decode(data, type=dict[str, Any])
+            record = index.openings.told(n, data)
             if record["kind"] in LEFT_OUT and "readback" not in (record.get("result") or {}):
                 continue
             alike = _alike(record)

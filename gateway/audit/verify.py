@@ -15,6 +15,9 @@ back together with its checkpoints, or replaced as a whole: a checkpoint kept el
 
 Where the tree goes wrong between two checkpoints the tiles say which record it is, as long as they
 themselves still lead to the signed root; otherwise the first record of the interval is named.
+
+What a record keeps by commitment is opened where its opening is there: one that opens something else than
+was committed to, or is gone without a record that says so, is an error too. The tree needs no opening.
 """
 
 import argparse
@@ -24,6 +27,7 @@ import heapq
 import json
 import os
 import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -67,6 +71,14 @@ WRONG = "the record is not the one that was signed"
 KIND_BYTES = 120
 "Where the kind of a record stands: schema, id and kind come first."
 RETENTION = b'"event":"retention"'
+DROP = b'"event":"drop"'
+COMMITTED = "committed"
+MARK = b'"committed":{'
+"In every record that holds a commitment."
+DOMAIN = b"dmz.commitment/1\n"
+OPENINGS_MAGIC = b"dmz.openings/1\n\0"
+ROW = Struct(">IIQq")
+ROW_PLACE = Struct(">QqI")
 
 
 # -- the tree: RFC 6962 §2.1 -----------------------------------------------------------------------------
@@ -280,10 +292,15 @@ class Proved:
     "Of the record."
     record: str | None = None
     "The record itself."
+    opened: list[str] = field(default_factory=list)
+    "What its commitments open to, as JSON."
 
 
-def prove_record(proof: bytes, key: Key, record: bytes | None = None) -> Proved:
-    """Check a `.tlog-proof` file; the record comes from its `extra` line unless it is given."""
+def prove_record(proof: bytes, key: Key, record: bytes | None = None, opening: bytes | None = None) -> Proved:
+    """Check a `.tlog-proof` file; the record comes from its `extra` line unless it is given.
+
+    An opening must open commitments of that record, each as it was committed to.
+    """
     try:
         index, hashes, extra, note = _read_proof(proof)
         checkpoint = opened(note, key)
@@ -298,7 +315,12 @@ def prove_record(proof: bytes, key: Key, record: bytes | None = None) -> Proved:
     elif not included(leaf(data), index, checkpoint.size, hashes, checkpoint.root):
         shown.what = f"the record is not number {index} of the log that was signed"
     else:
+        members = [] if opening is None else _opened(data, opening)
+        if members is None:
+            shown.what = f"the opening is not what record {index} committed to"
+            return shown
         shown.ok, shown.record = True, data.decode("utf-8", "replace")
+        shown.opened = members
         shown.what = f"record {index} is in {checkpoint.origin}, one of the {checkpoint.size} under root "
         shown.what += checkpoint.root.hex()
     return shown
@@ -369,6 +391,137 @@ def _hashes(lines: list[str]) -> list[bytes]:
     return [value for value in hashes if value is not None]
 
 
+# -- commitments -----------------------------------------------------------------------------------------
+
+
+def _promises(value: Any) -> Iterator[dict[str, Any]]:
+    """Every commitment in a record."""
+    if isinstance(value, dict):
+        if isinstance(value.get(COMMITTED), dict):
+            yield value[COMMITTED]
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _promises(each)
+
+
+def _opened(data: bytes, opening: bytes) -> list[str] | None:
+    """What the commitments of a record open to; null where one does not, or opens something else."""
+    left = {str(each.get("sha256")): each for each in _promises(_json(data))}
+    found = []
+    try:
+        for salt, text in json.loads(opening):
+            raw = text.encode()
+            size = len(raw).to_bytes(8, "big")
+            promise = left.pop(sha256(DOMAIN + bytes.fromhex(salt) + size + raw).hexdigest())
+            members = json.loads(raw)
+            if len(salt) != 2 * HASH or sorted(members) != sorted(promise["of"]):
+                return None
+            found.append(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return None if left else found
+
+
+class _Openings:
+    """Openings in the order of the log, read beside the records; a gateway may be writing and dropping."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "openings"
+        self.here = self._folder.is_dir()
+        self._first, self._data, self._at = -1, b"", HEAD_BYTES
+        self._next: tuple[int, bytes | None] | None = None
+        self._read = -1
+        "Index of the last row read."
+        self.good = self.shut = 0
+        self.faults: list[tuple[int, str]] = []
+        "What is wrong, unless a record says that it was dropped."
+        self.told: list[tuple[int, int]] = []
+        "First and last index of what records say was dropped."
+
+    def beside(self, index: int, data: bytes) -> None:
+        """Hold a record against its opening."""
+        while (self._next is None or self._next[0] < index) and self._advance():
+            pass
+        opening: bytes | None = None
+        if self._next is not None and self._next[0] == index:
+            opening, self._next = self._next[1], None
+        if opening is None:
+            self.shut += MARK in data
+            if MARK in data and self.here:
+                self.faults.append((index, "its opening is gone, and no record says that it was dropped"))
+        elif _opened(data, opening) is None:
+            self.faults.append((index, "its opening is not what the record committed to"))
+        else:
+            self.good += 1
+
+    def _advance(self) -> bool:
+        """Read one more row; false where there is none yet."""
+        if len(self._data) < self._at + ROW.size and not self._more():
+            return False
+        size, check, index, wall_ns = ROW.unpack_from(self._data, self._at)
+        start = self._at + ROW.size
+        opening = self._data[start : start + size]
+        if not size or len(opening) < size:
+            return self._more() and self._advance()
+        self._at = start + size
+        if index <= self._read:
+            self.faults.append((index, "openings are out of order"))
+        self._read = max(self._read, index)
+        whole = crc32(opening, crc32(ROW_PLACE.pack(index, wall_ns, size))) == check
+        self._next = (index, opening if whole or any(opening) else None)
+        return True
+
+    def _more(self) -> bool:
+        """The next file, or what has come to this one."""
+        names = [each.stem for each in self._folder.glob("*.opn")]
+        known = sorted(int(each) for each in names if each.isascii() and each.isdigit())
+        for first in known[bisect_left(known, self._first) :]:
+            data = _read(self._folder / f"{first:020d}.opn")
+            if first != self._first:
+                start = OPENINGS_MAGIC + first.to_bytes(8, "big")
+                self._first, self._data, self._at = first, data, HEAD_BYTES
+                if data and data[:HEAD_BYTES] != start + crc32(start).to_bytes(4, "big") + bytes(4):
+                    self.faults.append((first, "the head of its openings is damaged"))
+            else:
+                self._data = data
+            if len(self._data) >= self._at + ROW.size + 1:
+                size = ROW.unpack_from(self._data, self._at)[0]
+                if size and len(self._data) >= self._at + ROW.size + size:
+                    return True
+        return False
+
+    def judge(self, report: "Report") -> None:
+        """After the walk: raises for the first that is wrong and was not dropped."""
+        told = self._joined()
+        wrong = [(i, what) for i, what in self.faults if not _within(i, told)]
+        if wrong:
+            raise _BadError(*min(wrong))
+        report.opened = self.good
+        report.dropped, report.unopened = (self.shut, 0) if self.here else (0, self.shut)
+        if told:
+            self._first, self._data, self._at, self._next, self._read = -1, b"", HEAD_BYTES, None, -1
+            while self._advance():
+                if self._next is not None and self._next[1] is not None and _within(self._next[0], told):
+                    report.undone += 1
+
+    def _joined(self) -> list[tuple[int, int]]:
+        """What was told, rising and without overlaps: there may be very many."""
+        joined: list[tuple[int, int]] = []
+        for first, last in sorted(each for each in self.told if each[0] <= each[1]):
+            if joined and first <= joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+            else:
+                joined.append((first, last))
+        return joined
+
+
+def _within(index: int, ranges: list[tuple[int, int]]) -> bool:
+    """Whether it is in one of the ranges, which rise and do not overlap."""
+    at = bisect_right(ranges, (index, 1 << 63))
+    return at > 0 and ranges[at - 1][1] >= index
+
+
 # -- a whole journal -------------------------------------------------------------------------------------
 
 
@@ -400,6 +553,14 @@ class Report:
     "Held against a checkpoint kept elsewhere: without one a log put back to an older copy goes unnoticed."
     uncovered: int = 0
     "Whole records above the newest checkpoint: not yet signed."
+    opened: int = 0
+    "Records whose commitments open to what was committed to."
+    dropped: int = 0
+    "Records whose opening was dropped, as records say."
+    undone: int = 0
+    "Records of which signed records say that they are dropped, and that can be opened all the same."
+    unopened: int = 0
+    "Records with commitments where the folder of openings is not here."
     tail: str | None = None
     "What lies behind the last whole record, if anything does."
     open_intents: list[str] = field(default_factory=list)
@@ -556,11 +717,16 @@ def _grow(folder: Path, growth: _Growth, report: Report, progress: Callable[[int
     report.gone = report.records = growth.tree.size
     intents: dict[str, int] = {}
     told = 0
+    openings = _Openings(folder)
     for data in _records(known, report):
         growth.push(leaf(data))
         _follow(data, intents)
+        if MARK in data:
+            openings.beside(report.records - 1, data)
         if RETENTION in data and report.records <= report.covered:
             told = max(told, _first_kept(data))
+        if DROP in data and report.records <= report.covered:
+            openings.told += _ranges(data, report.records - 2)
         if progress is not None and report.records % PROGRESS_EVERY == 0:
             progress(report.records)
     if growth.fork is not None:
@@ -570,6 +736,8 @@ def _grow(folder: Path, growth: _Growth, report: Report, progress: Callable[[int
     if told < report.gone:
         what = f"records {told} to {report.gone - 1} are missing, and no signed record says that retention"
         raise _BadError(told, f"{what} took them")
+    openings.told.append((0, told - 1))
+    openings.judge(report)
     report.open_intent_count = len(intents)
     report.open_intents = list(intents)[:MOST_LISTED]
 
@@ -683,6 +851,20 @@ def _first_kept(data: bytes) -> int:
     return first if isinstance(first, int) else 0
 
 
+def _ranges(data: bytes, newest: int) -> list[tuple[int, int]]:
+    """What a record says was dropped: the first and last index of each range, of records before it only."""
+    record = _json(data)
+    note = record.get("note")
+    if record.get("kind") != "lifecycle" or not isinstance(note, dict) or note.get("event") != "drop":
+        return []
+    ranges = note.get("ranges")
+    return [
+        (each[0], min(each[1], newest))
+        for each in (ranges if isinstance(ranges, list) else [])
+        if isinstance(each, list) and len(each) == 2 and all(type(end) is int for end in each)
+    ]
+
+
 def _json(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
@@ -794,6 +976,17 @@ def told(report: Report) -> list[str]:
             f"gone by retention: {_many(report.gone, 'record')}, {_range(0, report.gone - 1)}; "
             "their hashes are here and fit"
         )
+    if report.opened or report.dropped:
+        lines.append(f"commitments: {_many(report.opened, 'record')} open, {report.dropped} were dropped")
+    if report.undone:
+        lines.append(
+            f"commitments: {_many(report.undone, 'record')} were to be dropped and can still be opened: "
+            "a gateway that runs, or is started, finishes that"
+        )
+    if report.unopened:
+        lines.append(
+            f"commitments: no openings are here, {_many(report.unopened, 'record')} cannot be opened"
+        )
     if report.uncovered:
         place = _range(report.covered, report.records - 1)
         lines.append(f"not covered yet: {_many(report.uncovered, 'record')} {place}")
@@ -820,12 +1013,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("vkey", help="name+hexid+base64, or a file that holds it")
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint kept elsewhere")
     parser.add_argument("--record", type=Path, help="the record's bytes, where the proof does not hold them")
+    parser.add_argument("--opening", type=Path, help="what opens the record's commitments")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    return run(args.what, args.vkey, args.checkpoint, record=args.record, as_json=args.json)
+    return run(
+        args.what,
+        args.vkey,
+        args.checkpoint,
+        record=args.record,
+        opening=args.opening,
+        as_json=args.json,
+    )
 
 
-def run(what: Path, vkey: str, checkpoint: Path | None, *, record: Path | None = None, as_json: bool) -> int:
+def run(
+    what: Path,
+    vkey: str,
+    checkpoint: Path | None,
+    *,
+    record: Path | None = None,
+    opening: Path | None = None,
+    as_json: bool,
+) -> int:
     """Verify and print; shared by `audit verify` and the stand-alone program."""
     try:
         key = verifier_key(_key_text(vkey))
@@ -836,7 +1045,8 @@ def run(what: Path, vkey: str, checkpoint: Path | None, *, record: Path | None =
         data = _file(what)
         if data.startswith(b"old "):
             return _print(prove_growth(data, key, kept), as_json=as_json)
-        return _print(prove_record(data, key, _file(record) if record else None), as_json=as_json)
+        given, opens = (None if each is None else _file(each) for each in (record, opening))
+        return _print(prove_record(data, key, given, opens), as_json=as_json)
     except (OSError, ValueError) as error:
         print(f"audit verify: {error}", file=sys.stderr)  # noqa: T201 (this is a program)
         return 2
@@ -851,6 +1061,8 @@ def _print(found: Report | Proved, *, as_json: bool) -> int:
         print(("good: " if found.ok else "BAD: ") + _plain(found.what))  # noqa: T201
         if found.record is not None:
             print(_plain(found.record))  # noqa: T201
+            for each in found.opened:
+                print(f"committed: {_plain(each)}")  # noqa: T201
     return 0 if found.ok else 1
 
 

@@ -21,6 +21,8 @@ MOST_ALIASES = 4
 "Operation objects remembered for one entry; equal ones beyond it are found by value, more slowly."
 MOST_ROWS = 60_000
 "Bytes of entries in one record; the common part takes the rest of a log entry."
+MOST_SEALED = MOST_ROWS // 2
+"The same where what is sensitive becomes commitments, which are longer."
 LINGER = 5 * SECOND
 "How long a closed window waits for answers under way; later ones are not counted."
 
@@ -174,7 +176,7 @@ def window_records(
 ) -> list[bytes]:
     """As few records as these entries fit into."""
     parts: list[list[bytes]] = [[]]
-    room = MOST_ROWS - len(_encode(common))
+    room = (MOST_ROWS if writer.sealer is None else MOST_SEALED) - len(_encode(common))
     length = 0
     for row in rows:
         if length + len(row) > room and parts[-1]:

@@ -157,6 +157,10 @@ class Windows:
         dirty, self.dirty[:] = list(self.dirty), []
         return self._generations.rows(dirty, closed, chain(self._open.values(), self._closing))
 
+    def renew(self) -> None:
+        """Let the side file forget what closed windows said."""
+        self._generations.renew()
+
     def _group(self, caller: Caller) -> Group:
         key = (caller.identity, caller.source, caller.listener, caller.zone, caller.tls)
         group = self._groups.get(key)

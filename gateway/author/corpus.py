@@ -17,6 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from gateway.audit import reader
+from gateway.audit.openings import Openings
 from gateway.author.answers import Answer
 from gateway.author.form import Question
 from gateway.author.recorded import Recorded, Seen, is_unasked, said, usable
@@ -78,11 +79,12 @@ def journal_of(folder: Path) -> Path:
 
 def journal(folder: Path, span: Span, seen: Seen, progress: Progress) -> Iterator[Recorded]:
     """Every operation of a journal that can be asked again."""
-    for _, data in reader.records(folder, damaged=seen.damaged):
+    openings = Openings(folder)
+    for index, data in reader.records(folder, damaged=seen.damaged):
         seen.records += 1
         progress(seen.records)
         try:
-            record = _leaf.decode(data)
+            record = _leaf.decode(openings.opened(index, data))
         except msgspec.MsgspecError:
             seen.unable("the record cannot be read")
             continue

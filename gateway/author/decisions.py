@@ -12,8 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from gateway.audit.index import Index
+from gateway.audit.openings import Openings
 from gateway.audit.reader import SEGMENTS, records
 from gateway.author.form import UnaskableError, complete
+from gateway.author.recorded import is_closed
 from gateway.author.words import Question, Units
 from gateway.model.errors import GatewayError
 from gateway.policy import bundle
@@ -55,7 +57,7 @@ def find(journal: Path, ulid: str, index: Path | None = None) -> Found:
     data = _record(journal, ulid, index)
     if data is None:
         raise GatewayError(f"no decision {ulid} in {journal}; see dmz-gateway audit search --decision deny")
-    record = msgspec.json.decode(data, type=dict[str, Any])
+    record = msgspec.json.decode(Openings(journal).opened(*data), type=dict[str, Any])
     asked = list(_decisions(record))
     named = [each for each in asked if each[1].get("evaluation") == ulid]
     chosen = named or asked
@@ -81,7 +83,7 @@ def journal_of(path: Path) -> Path:
     raise GatewayError(f"{path} holds no journal; name the data folder, or its journal")
 
 
-def _record(journal: Path, ulid: str, kept: Path | None) -> bytes | None:
+def _record(journal: Path, ulid: str, kept: Path | None) -> tuple[int, bytes] | None:
     index = Index(journal, kept)
     try:
         index.refresh()
@@ -89,9 +91,9 @@ def _record(journal: Path, ulid: str, kept: Path | None) -> bytes | None:
     finally:
         index.close()
     if found:
-        return min(found)[1]
+        return min(found)
     said = b'"evaluation":"' + ulid.encode() + b'"'
-    return next((data for _, data in records(journal) if said in data), None)
+    return next((each for each in records(journal) if said in each[1]), None)
 
 
 def _decisions(record: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -110,6 +112,8 @@ def _decisions(record: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def _decided(record: dict[str, Any], question: Any, why: dict[str, Any]) -> Decided:
+    if is_closed(question):
+        raise GatewayError(f"record {record['id']} cannot be asked again: sensitive fields were dropped")
     if not isinstance(question, dict) or "schema" not in question:
         said = "; ".join(f"{one.get('code')} ({one.get('msg')})" for one in why.get("reasons") or ())
         raise GatewayError(f"record {record['id']} keeps no question that policy could answer: {said}")

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.audit.places import COMMITTED
 from gateway.author.answers import Answer, obligation_text
 from gateway.author.form import Question, UnaskableError, complete
 
@@ -79,8 +80,18 @@ def is_unasked(why: dict[str, Any]) -> bool:
     return any(each["kind"] in UNASKED for each in why.get("reasons") or ())
 
 
+def is_closed(value: Any) -> bool:
+    """Whether something in a question was committed to, and nobody can open it any more."""
+    if isinstance(value, list):
+        return any(map(is_closed, value))
+    return isinstance(value, dict) and (COMMITTED in value or any(map(is_closed, value.values())))
+
+
 def usable(question: Question | None, count: int, seen: Seen) -> Question | None:
     """The question made whole, or None with the reason counted."""
+    if question is not None and is_closed(question):
+        seen.unable("sensitive fields of the question were dropped", count)
+        return None
     if question is None or "schema" not in question:
         seen.unable("the record keeps no question" if question is None else "the question is kept as a hash")
         return None

@@ -23,6 +23,7 @@ from gateway.config.settings import (
     PolicySection,
     RetentionSection,
     ReviewSection,
+    SensitiveSection,
     Signing,
     SyslogSection,
     UserTokens,
@@ -94,6 +95,7 @@ NUMBERS: dict[tuple[type[Struct], str], Bound] = {
     (OffboxSection, "every_s"): Bound(0.1, 3600),
     (RetentionSection, "days"): Bound(1 / 24, 36_525),
     (RetentionSection, "most_bytes"): Bound(64 * 1024**2, 2**50),
+    (SensitiveSection, "days"): Bound(1 / 24, 36_525),
     (SyslogSection, "port"): PORT,
     # RFC 5425 §4.3.1: receivers must take 2048 bytes and should take 8192.
     (SyslogSection, "message_bytes"): Bound(2048, 1024**2),

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gateway.model.asset import OpcuaMode, OpcuaPolicy, Quirk, Table
 from gateway.model.record import RecordKind
+from gateway.model.sensitive import Sensitive
 
 
 class Wrong(Exception):  # noqa: N818 - it becomes a Fault; nobody outside this package sees it
@@ -238,6 +239,13 @@ KINDS = Form(
         "type": "array",
         "items": {"enum": [str(kind) for kind in RecordKind], "$comment": "write a kind of record"},
         "$comment": f"write a list of {', '.join(RecordKind)}",
+    }
+)
+GROUPS = Form(
+    schema={
+        "type": "array",
+        "items": {"enum": [str(group) for group in Sensitive], "$comment": "write a group of fields"},
+        "$comment": f"write a list of {', '.join(Sensitive)}",
     }
 )
 RANGE = Form(

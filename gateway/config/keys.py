@@ -28,6 +28,7 @@ from gateway.config.form import (
     FILE,
     FILES,
     FLAG,
+    GROUPS,
     KINDS,
     MODES,
     NUMBER,
@@ -46,6 +47,7 @@ from gateway.config.form import (
 )
 from gateway.model.asset import Asset, OpcuaMode, OpcuaPolicy, OpcuaServer, Quirk, Span, Tag
 from gateway.model.record import RecordKind
+from gateway.model.sensitive import Sensitive
 
 BY_TYPE: dict[Any, Form] = {
     str: TEXT,
@@ -60,6 +62,7 @@ BY_TYPE: dict[Any, Form] = {
     tuple[OpcuaMode, ...]: MODES,
     tuple[str, ...]: TEXTS,
     tuple[RecordKind, ...]: KINDS,
+    tuple[Sensitive, ...]: GROUPS,
     dict[int, str]: UNITS,
 }
 "The form of a field that no other table names."

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from gateway.model.asset import Asset, OpcuaMode, OpcuaPolicy, Quirk, Tag
 from gateway.model.record import RecordKind
+from gateway.model.sensitive import Sensitive
 from gateway.model.stage import Stage
 
 
@@ -324,6 +325,15 @@ class RetentionSection(Struct, frozen=True, kw_only=True):
     "Segments that together are larger than this lose their oldest."
 
 
+class SensitiveSection(Struct, frozen=True, kw_only=True):
+    """What records keep by commitment, so that it can be dropped and every proof still holds."""
+
+    fields: tuple[Sensitive, ...] = ()
+    "Groups of fields, docs/reference/record.md. Only records written from then on."
+    days: float | None = None
+    "How long they can be opened. Without it they stay until `dmz-gateway audit drop`."
+
+
 class AuditSection(Struct, frozen=True, kw_only=True):
     """The journal."""
 
@@ -344,6 +354,7 @@ class AuditSection(Struct, frozen=True, kw_only=True):
     offbox: OffboxSection = field(default_factory=OffboxSection)
     retention: RetentionSection = field(default_factory=RetentionSection)
     "Without a figure nothing goes."
+    sensitive: SensitiveSection = field(default_factory=SensitiveSection)
 
 
 class HttpsSection(Struct, frozen=True, kw_only=True):

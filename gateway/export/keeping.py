@@ -19,11 +19,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gateway.audit.note import LONGEST, Checkpoint, VerifierKey, newest
+from gateway.audit.note import LINES, LONGEST, Checkpoint, VerifierKey, newest
 from gateway.audit.storage import Disk, write_all
 from gateway.audit.witness import MOST_BYTES, Answer, add_checkpoint
 from gateway.identity.certificate import Refused
 from gateway.identity.trust import ZoneTrust
+from gateway.model.errors import JournalError
 from gateway.model.moment import Now
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -50,23 +51,34 @@ class Kept:
         return last[1] if last is not None else None
 
     def keep(self, key: VerifierKey, note: bytes) -> None:
-        """Append; durable on return."""
+        """Append; durable on return. An OSError takes it back: it must not be found as if it were kept."""
         file = self._disk.open(_name(key.name))
         try:
             size = file.size()
             torn = size > 0 and file.pread(1, size - 1) != b"\n"
-            write_all(file, b"\n" + note if torn else note, size)
-            file.fdatasync()
+            try:
+                write_all(file, b"\n" + note if torn else note, size)
+                file.fdatasync()
+            except OSError:
+                file.truncate(size)
+                raise
         finally:
             file.close()
         self._disk.sync_folder("")
 
     def _last(self, key: VerifierKey) -> tuple[Checkpoint, bytes] | None:
+        """JournalError where the file has something and ends in no checkpoint: it may have seen the log."""
         file = self._disk.open(_name(key.name))
         try:
-            return newest(file.pread(TAIL, max(0, file.size() - TAIL)), key)
+            size = file.size()
+            tail = file.pread(TAIL, max(0, size - TAIL))
         finally:
             file.close()
+        last = newest(tail, key)
+        if last is None and (size > LONGEST or tail.count(b"\n") >= LINES):  # more than half of a first one
+            why = f"{_name(key.name)} ends in no checkpoint that the key of {key.name} signed"
+            raise JournalError(f"{why}: look at it, and move it away")
+        return last
 
 
 def _name(origin: str) -> str:

@@ -6,13 +6,13 @@ policy question and what people signed stay in the journal, and `unmapped.dmz.le
 
 import logging
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from gateway import __version__
 from gateway.audit import tell
+from gateway.audit.openings import Openings
 from gateway.audit.tree import leaf
 from gateway.export import hiding, objects
 from gateway.export.classes import (
@@ -41,8 +41,8 @@ ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowErro
 "What a record of a form that nobody thought of raises. One such must not stop the export of all others."
 AUTH_PROTOCOLS = {"mtls": "Mutual TLS", "opcua": "OPC UA SecureChannel"}
 "How a subject proved itself, in words for people; who is refused before that came by TLS."
-STATEMENTS = ("statement_", "signature_", "certificate_", "document")
-"Members of a note that hold what people signed."
+STATEMENTS = ("statement", "signature", "certificate", "document")
+"What members of a note or a result begin with that hold what people signed."
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -63,10 +63,14 @@ class Event(Struct, frozen=True, kw_only=True):
     body: Told
 
 
-def event(index: int, data: bytes, origin: str) -> Event:
-    """The event of a record as it was stored; of one that makes no sense, that it is there."""
+def event(index: int, data: bytes, origin: str, openings: Openings | None = None) -> Event:
+    """The event of a record as it was stored; of one that makes no sense, that it is there.
+
+    What the record keeps by commitment is told where it can be opened.
+    """
     try:
-        return _event(index, data, origin)
+        told = openings.told(index, data) if openings is not None else msgspec.json.decode(data, type=Told)
+        return _event(index, told, leaf(data).hex(), origin)
     except ODD:
         log.exception("record %d makes no event", index)
         return unreadable(index, data, origin)
@@ -97,10 +101,10 @@ def unreadable(index: int, data: bytes, origin: str) -> Event:
     )
 
 
-def _event(index: int, data: bytes, origin: str) -> Event:
-    record: Told = hiding.clean(msgspec.json.decode(data, type=dict[str, Any]))
+def _event(index: int, told: Told, proof: str, origin: str) -> Event:
+    record: Told = hiding.clean(told)
     found = shape(record)
-    uid, proof = f"{origin}#{index}", leaf(data).hex()
+    uid = f"{origin}#{index}"
     body = {
         **numbers(found),
         "time": record["wall_ns"] // 1_000_000,
@@ -177,10 +181,11 @@ def _said(record: Told) -> Told:
 
 def _without_statements(record: Told) -> Told:
     """What people signed has its place in the journal: a copy elsewhere proves nothing."""
-    note = record.get("note")
-    if not isinstance(note, dict):
-        return record
-    return {**record, "note": {name: v for name, v in note.items() if not name.startswith(STATEMENTS)}}
+    told = dict(record)
+    for name in ("note", "result"):
+        if isinstance(found := record.get(name), dict):
+            told[name] = {member: v for member, v in found.items() if not member.startswith(STATEMENTS)}
+    return told
 
 
 # What each class has of its own.

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.audit.storage import Disk
+from gateway.audit.storage import Disk, write_all
 from gateway.audit.tree import leaf
 from gateway.model.errors import GatewayError
 
@@ -62,7 +62,7 @@ class PlaceFile:
         try:
             data = msgspec.json.encode(place)
             file.truncate(0)
-            file.pwrite(data, 0)
+            write_all(file, data, 0)
             file.fdatasync()
         finally:
             file.close()

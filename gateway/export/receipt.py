@@ -48,20 +48,15 @@ class Connection:
     @classmethod
     async def open(cls, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> "Connection":
         """Connect and shake hands; the certificate must be of that host."""
-        loop = asyncio.get_running_loop()
         with _Named(f"{host}:{port}"):
-            async with asyncio.timeout(CONNECT_S):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                family, kind, protocol, _, address = found[0]
-                sock = socket.socket(family, kind, protocol)
-                try:
-                    sock.setblocking(False)
-                    await loop.sock_connect(sock, address)
-                    connection = cls(sock, context(), host)
+            sock = await _reached(host, port)
+            try:
+                connection = cls(sock, context(), host)
+                async with asyncio.timeout(CONNECT_S):
                     await connection._handshake()
-                except BaseException:
-                    sock.close()
-                    raise
+            except BaseException:
+                sock.close()
+                raise
         return connection
 
     async def _handshake(self) -> None:
@@ -118,19 +113,31 @@ class Connection:
         self._sock.close()
 
     def _hear(self) -> None:
-        """Take in what came: with TLS 1.3 a refusal of our certificate comes after the handshake."""
+        """Take in what came: with TLS 1.3 a refusal of our certificate comes after the handshake.
+
+        A goodbye before ours is none to what we send: its receiver may drain the socket and throw all away.
+        """
         with contextlib.suppress(BlockingIOError):
             data = self._sock.recv(CHUNK)
             if not data:
                 raise ConnectionError("the receiver has closed")
             self._in.write(data)
-        self._heed()
+        if self._heed():
+            raise ConnectionError("the receiver said goodbye before it had everything")
 
-    def _heed(self) -> None:
-        """Interpret what came: an alert is an SSLError. `unwrap` would take a fatal one for a goodbye."""
-        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+    def _heed(self) -> bool:
+        """Interpret what came; whether it ends in a goodbye.
+
+        An alert is an SSLError. `unwrap` would take a fatal one for a goodbye.
+        """
+        try:
             while self._tls.read(CHUNK):
                 pass
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLZeroReturnError:
+            return True
+        return True
 
     async def _more(self) -> None:
         data = await self._loop.sock_recv(self._sock, CHUNK)
@@ -141,6 +148,29 @@ class Connection:
     async def _flush(self) -> None:
         if self._out.pending:
             await self._loop.sock_sendall(self._sock, self._out.read())
+
+
+async def _reached(host: str, port: int) -> socket.socket:
+    """Connected to the first of its addresses that answers: one of two families may lead nowhere."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_S):
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failed: OSError = ConnectionError("it has no address")
+    for family, kind, protocol, _, address in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            async with asyncio.timeout(CONNECT_S / len(found)):
+                await loop.sock_connect(sock, address)
+        except OSError as error:  # a TimeoutError is one
+            sock.close()
+            failed = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failed
 
 
 class _Named:

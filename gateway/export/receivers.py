@@ -132,7 +132,9 @@ class FileReceiver:
                 before = self._last(fd)
                 self._compare(before, checkpoint, prove)
                 if checkpoint.size > before.size:
-                    os.write(fd, note if _ended(fd) else b"\n" + note)
+                    line = note if _ended(fd) else b"\n" + note
+                    if os.write(fd, line) < len(line):
+                        raise Unanswered(f"{self._path}: its disk took only a part of the checkpoint")
                     os.fsync(fd)
             finally:
                 os.close(fd)

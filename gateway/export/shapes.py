@@ -41,7 +41,11 @@ ACTIVITIES: dict[str, tuple[int, str]] = {
 }
 "By action of an operation: activity of API Activity."
 GLASS = "break_glass"
-"In names of operations and events by which somebody passes policy in an emergency."
+"In names of events about somebody who passes policy in an emergency."
+BREAKS, ENDS = "admin.break_glass", "admin.end_break_glass"
+"Operations by which that begins, and ends before its time."
+AWAY = ("opa_away", "opa_reads_end")
+"Results that say that policy's own engine does not answer."
 
 
 def shape(record: Told) -> Shape:
@@ -61,8 +65,11 @@ def _would(record: Told) -> bool:
 
 
 def _intent(record: Told) -> Shape:
-    if GLASS in str(part(record, "what").get("kind")):
+    kind = part(record, "what").get("kind")
+    if kind == BREAKS:
         return Shape(of=FINDING, activity=1, severity=HIGH, status=NEW, action=ALLOWED)
+    if kind == ENDS:
+        return Shape(of=FINDING, activity=3, severity=HIGH, status=RESOLVED, action=ALLOWED)
     activity, name = _activity(record)
     would = _would(record)
     return Shape(
@@ -86,12 +93,16 @@ ENDED: dict[str, tuple[int, int]] = {
 "Status and severity of an outcome. Whether something was done in the last two cases nobody knows."
 
 
+READ_BACK = {"True": (SUCCESS, INFORMATIONAL), "False": (FAILURE, HIGH), "None": (0, MEDIUM)}
+"The same of a read-back, by whether it is what was written; null: there was no answer."
+
+
 def _outcome(record: Told) -> Shape:
     result = part(record, "result")
     status, severity = ENDED[outcome(result)]
     again = result.get("readback")
     if isinstance(again, dict):
-        status, severity = (SUCCESS, INFORMATIONAL) if again.get("matches") else (FAILURE, HIGH)
+        status, severity = READ_BACK.get(str(again.get("matches")), READ_BACK["None"])
     name = "Read back" if isinstance(again, dict) else "Outcome"
     return Shape(of=API_ACTIVITY, activity=OTHER, activity_name=name, severity=severity, status=status)
 
@@ -112,15 +123,25 @@ def _denial(record: Told) -> Shape:
 
 def _window(record: Told) -> Shape:
     activity, name = _activity(record)
-    would = _would(record)
+    would, status = _would(record), _answered(record)
     return Shape(
         of=API_ACTIVITY,
         activity=activity,
         activity_name=name,
-        severity=LOW if would else INFORMATIONAL,
-        status=SUCCESS,
+        severity=LOW if would or status == FAILURE else INFORMATIONAL,
+        status=status,
+        status_name="Partial" if status == OTHER else "",
         action=OBSERVED if would else ALLOWED,
     )
+
+
+def _answered(record: Told) -> int:
+    """Whether the reads of a window had values: all, some or none; unknown where none has ended."""
+    entries = rows(part(record, "what"), "entries")
+    answered, failed = (any(each.get(name) for each in entries) for name in ("answered", "failed"))
+    if answered and failed:
+        return OTHER
+    return SUCCESS if answered else FAILURE if failed else 0
 
 
 ENTRIES: dict[str, Shape] = {
@@ -142,7 +163,7 @@ def _finding(record: Told) -> Shape:
 
 
 def _state(record: Told) -> Shape:
-    refused = part(record, "note").get("result") == "refused"
+    refused = part(record, "note").get("result") in ("refused", *AWAY)
     return Shape(
         of=STATE_CHANGE,
         activity=1,
@@ -169,6 +190,7 @@ LOG_EVENTS: tuple[tuple[str, int], ...] = (
     ("retention", 2),
     ("aged", 2),
     ("removed", 2),
+    ("drop", 2),
     ("archive", 4),
     ("rotat", 5),
     ("export", 3),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gateway.audit.openings import Openings
 from gateway.audit.tree import leaf
 from gateway.export.ocsf import Event, event
 from gateway.export.place import Place
@@ -48,6 +49,7 @@ class Source:
         self._without = without
         self._render = render
         self._tail: Tail | None = None
+        self._openings = Openings(journal)
 
     def holds(self, place: Place, durable: int) -> None:
         """Raises OtherLogError where that is no place in this log. What retention took cannot be judged."""
@@ -74,7 +76,7 @@ class Source:
         piece = self._tail.read(limit)
         messages, first_ns = [], 0
         for index, data in piece.records:
-            made = event(index, data, self._origin)
+            made = event(index, data, self._origin, self._openings)
             if made.kind not in self._without:
                 messages.append(self._render(made))
             first_ns = first_ns or made.wall_ns

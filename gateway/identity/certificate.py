@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from msgspec import Struct
 
 from gateway.identity import der
-from gateway.model.identity import Authentication, Identity, Kind, RoleState
+from gateway.model.identity import Authentication, Identity, Kind, RoleState, names_person
 from gateway.model.moment import SECOND
 
 ROLE_OID = "1.3.6.1.4.1.50316.802.1"
@@ -26,8 +26,6 @@ ROLE_OID = "1.3.6.1.4.1.50316.802.1"
 ROLE = re.compile(r"[A-Za-z0-9 _.-]{1,64}")
 """What a role may look like. Narrower than UTF8String: homoglyphs, NUL and commas have no place in a name
 that policy compares."""
-PERSON_PATH = "/person/"
-"A SPIFFE ID whose path begins so names a person; every other certificate names a workload."
 MOST_BYTES = 16_384
 "The longest certificate that is read. OpenSSL's handshake limit for a whole chain is about 100 kB."
 MOST_REMEMBERED = 2048
@@ -152,11 +150,7 @@ def _subject(parsed: x509.Certificate, alt_names: bytes | None) -> str:
 
 
 def _kind(subject: str) -> Kind:
-    if subject.startswith("spiffe://"):
-        path = "/" + subject.split("/", 3)[3]
-        if path.startswith(PERSON_PATH):
-            return Kind.PERSON
-    return Kind.WORKLOAD
+    return Kind.PERSON if names_person(subject) else Kind.WORKLOAD
 
 
 def _role(values: list[bytes]) -> tuple[tuple[str, ...], RoleState]:

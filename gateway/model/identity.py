@@ -4,6 +4,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+PERSON_PATH = "/person/"
+"A SPIFFE ID whose path begins so names a person; every other certificate names a workload."
+
 
 class RoleState(StrEnum):
     """What the Modbus role extension of a certificate said (Modbus/TCP Security R-20…R-23, R-65)."""
@@ -63,6 +66,12 @@ class Identity(Struct, frozen=True, kw_only=True):
     "notAfter, nanoseconds since 1970."
     on_behalf_of: str | None = None
     "A user or token subject on top; both must be granted."
+
+
+def names_person(subject: str) -> bool:
+    """Whether a subject from a certificate is a person's."""
+    scheme, _, rest = subject.partition("://")
+    return scheme == "spiffe" and f"/{rest.partition('/')[2]}".startswith(PERSON_PATH)
 
 
 class Caller(Struct, frozen=True, kw_only=True, eq=False):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gateway.audit.storage import made
 from gateway.model.errors import DataFolderError
 
 FORMAT = 1
@@ -23,7 +24,7 @@ class DataFolder:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made(self.path)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,9 +57,7 @@ class DataFolder:
 
     def sub(self, name: str) -> Path:
         """A folder inside, made if it is not there."""
-        folder = self.path / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+        return made(self.path / name)
 
     @property
     def control(self) -> Path:

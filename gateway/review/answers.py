@@ -50,9 +50,10 @@ def _search(wish: Search, _: Path, index: Index) -> Answer:
             following = rows[at - 1].n
             break
         for n, data in index.stored([row.n]):
-            line = tell.line(n, _told(data), row.came)
-            found.append({"index": n, "line": line, "record": msgspec.Raw(data)})
-            length += len(data) + len(line)
+            line = tell.line(n, index.openings.told(n, data), row.came)
+            each = _stored(index, n, data)
+            found.append({"line": line, **each})
+            length += len(line) + sum(len(part) for part in each.values() if isinstance(part, msgspec.Raw))
     return _json({"records": found, "next": following}, index)
 
 
@@ -81,9 +82,16 @@ def _show(wish: Show, _: Path, index: Index) -> Answer:
     found = index.by_id(wish.record)
     if not found:
         return _none(wish.record)
-    sentence = tell.sentence([_told(data) for _, data in found])
-    records = [{"index": n, "record": msgspec.Raw(data)} for n, data in found]
+    sentence = tell.sentence([index.openings.told(n, data) for n, data in found])
+    records = [_stored(index, n, data) for n, data in found]
     return _json({"sentence": sentence, "records": records}, index)
+
+
+def _stored(index: Index, n: int, data: bytes) -> dict[str, Any]:
+    """A record as it is stored, and beside it what its commitments open to, if any."""
+    opened = index.openings.opened(n, data)
+    more = {} if opened is data else {"opened": msgspec.Raw(opened)}
+    return {"index": n, "record": msgspec.Raw(data), **more}
 
 
 def _prove(wish: Prove, journal: Path, index: Index) -> Answer:

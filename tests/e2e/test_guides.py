@@ -97,11 +97,14 @@ def test_what_the_guides_say_is_done_as_they_say(demo: Demo, tmp_path: Path) -> 
     assert shell.number("--reason obligation.rate").isdigit()
 
     shell.type("client write holding 0 650")
-    questions, prove, keep = blocks("audit-reviewer.md", "sh")
+    questions, forget, prove, keep = blocks("audit-reviewer.md", "sh")
     codes = shell.type(questions.replace("NUMBER", shell.number("--kind intent")))
     assert codes["audit show"] == codes["audit tail"] == codes["audit verify"] == [0]
     assert set(codes["audit search"]) <= {0, 1}
     assert "plc-1.level_sp = 65 %" in shell.output
+    assert shell.type(f"{questions.splitlines()[0]}\n{forget}") == {"audit drop": [1, 1, 1]}, (
+        "nothing is sealed"
+    )
     assert shell.type(prove + keep) == {"audit verify": [0, 0]}
 
 

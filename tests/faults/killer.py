@@ -5,7 +5,8 @@
 The writer (`writer`) is forked, so that a round takes milliseconds and not the start of a Python. Every
 `LIVES` rounds the journal is checked as a whole and a new one begins. Between two lives the end of the log
 is sometimes torn, as a power failure would do: a kill alone leaves the page cache whole. Prints what it saw
-as JSON; an AssertionError and exit 1 say what was broken.
+as JSON; an AssertionError and exit 1 say what was broken. Every other journal keeps what is sensitive by
+commitment: then no record may lack its opening.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from typing import Any
 
 from gateway.audit import framing
 from gateway.audit.log import SEGMENTS
+from gateway.audit.openings import Openings
 from gateway.audit.reader import records
 from gateway.audit.signer import Signer
 from gateway.audit.verify import verify
@@ -46,7 +48,7 @@ class Life:
         self.refused = [words for words in lines if words[0] == "refused"]
 
 
-def live(folder: Path, receipts: int) -> Life:
+def live(folder: Path, receipts: int, *, sealed: bool) -> Life:
     """Fork the writer, kill it soon after so many receipts."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -54,7 +56,7 @@ def live(folder: Path, receipts: int) -> Life:
         os.close(reading)
         os.dup2(writing, 1)
         try:
-            asyncio.run(write(folder, sys.maxsize))
+            asyncio.run(write(folder, sys.maxsize, sealed=sealed))
         finally:
             os._exit(3)
     os.close(writing)
@@ -88,12 +90,15 @@ def tear(folder: Path, rng: random.Random) -> int:
     return scan.index
 
 
-def check(folder: Path, lives: list[Life], torn: set[int], seen: Counter[str]) -> None:
+def check(folder: Path, lives: list[Life], torn: set[int], seen: Counter[str], *, sealed: bool) -> None:
     """Close the journal once more, and hold everything that was said against it."""
     world.journal(folder, world.Clock(), seed=time.time_ns() % 2**60).open()
     report = verify(folder, Signer(world.KEY, world.ORIGIN).verifier)
     assert report.ok, report
     assert report.open_intent_count == 0
+    openings = Openings(folder)
+    assert sealed == bool(report.opened)
+    assert report.dropped == report.unopened == 0
     kept = [json.loads(data) for _, data in records(folder)]
     intents = {record["id"]: index for index, record in enumerate(kept) if record["kind"] == "intent"}
     outcomes = Counter(record["about"] for record in kept if record["kind"] == "outcome")
@@ -102,12 +107,14 @@ def check(folder: Path, lives: list[Life], torn: set[int], seen: Counter[str]) -
         for record, index in life.receipts:
             assert record in intents, "an act without its intent"
             assert intents[record] == index, "an acknowledged record is not where it was acknowledged"
+            assert openings.has(index) == sealed, "an acknowledged record whose opening is missing"
     assert set(outcomes) == set(intents), "every intent has an outcome, if only `unknown`"
     assert set(outcomes.values()) == {1}, "and only one"
     told = {cut["index"] for record in kept if (cut := _cut(record)) is not None}
     assert torn <= told, "a torn end that nobody was told of"
     seen["acts"] += sum(len(life.receipts) for life in lives)
     seen["records"] += len(kept)
+    seen["opened"] += report.opened
     seen["torn"] += len(torn)
     seen["unknown"] += sum(
         record["kind"] == "outcome" and record["result"]["status"] == "unknown" for record in kept
@@ -126,14 +133,15 @@ def main(folder: Path, rounds: int, seed: int) -> Counter[str]:
     seen: Counter[str] = Counter()
     while seen["rounds"] < rounds:
         journal = folder / f"journal-{seen['rounds']}"
+        sealed = bool((seed + seen["rounds"] // LIVES) % 2)
         lives: list[Life] = []
         torn: set[int] = set()
         for _ in range(min(LIVES, rounds - seen["rounds"])):
-            lives.append(live(journal, rng.randrange(1, MOST_RECEIPTS)))
+            lives.append(live(journal, rng.randrange(1, MOST_RECEIPTS), sealed=sealed))
             seen["rounds"] += 1
             if rng.randrange(TORN_EVERY) == 0:
                 torn.add(tear(journal, rng))
-        check(journal, lives, torn, seen)
+        check(journal, lives, torn, seen, sealed=sealed)
         shutil.rmtree(journal)
     return seen
 

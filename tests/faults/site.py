@@ -34,6 +34,7 @@ from gateway.audit.reader import records
 from gateway.audit.verify import Report, verify
 from gateway.ops.control import ask
 from gateway.shipped import folder as shipped
+from tests.conftest import unused_port
 from tests.interop.plants import Script, ScriptedPlant
 from tests.pki import Credential, Pki
 
@@ -215,9 +216,7 @@ class Site:
             bounds = self.policies / "data" / "bounds.yaml"
             bounds.write_text(bounds.read_text().replace("writes_60s: 120 ", f"writes_60s: {writes_60s} "))
             shutil.rmtree(self.policies / "tests")  # They hold the shipped budget, and would refuse this one.
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = unused_port()
         self.config.write_text(
             CONFIG.format(
                 cert="pki/plant/issued/gw-1",

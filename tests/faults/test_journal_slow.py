@@ -72,7 +72,7 @@ def test_a_disk_that_stops_answering_has_failed(tmp_path: Path, component: Calla
         assert "does not answer" in site.status()["journal"]["failed"]
         assert hmi.write(10, 5) == NOT_RECORDED
         until("reads stop", lambda: view.read(5) == b"\x83\x04", READS_S + 5)
-        time.sleep(2)  # the sync returns
+        until("the sync returns", lambda: "DELAYED" in (site.folder / "trace").read_text(), 20)
         assert hmi.write(10, 5) == NOT_RECORDED, "what was late is not believed"
         assert len(site.plant.written) == confirmed
         site.end()

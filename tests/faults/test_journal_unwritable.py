@@ -99,8 +99,7 @@ def test_writes_stop_reads_go_on_for_a_while_and_the_gap_is_told(tmp_path: Path,
         lasted = until("reads stop", lambda: _refused_since(view, failed_at), READS_S + 10)
         assert READS_S - 1.5 < lasted < READS_S + 2
         assert len(site.plant.written) == acts, "no write reached the plant since"
-        time.sleep(0.3)  # what was on its way to the plant arrives
-        polls = len(site.plant.seen)
+        polls = at_rest(site.plant.seen)
         assert hmi.write(10, 5) == NOT_RECORDED
         time.sleep(0.5)  # more than two periods of the site's poll
         assert len(site.plant.seen) == polls, "the collector reads no longer, either"
@@ -179,6 +178,20 @@ def write_until_refused(hmi: Client) -> int:
             return number
         assert answer[0] == 6, answer
     raise AssertionError("the disk never said no")
+
+
+def at_rest(seen: list[bytes]) -> int:
+    """How much the plant has seen once what was on its way has arrived: nothing more for half a second."""
+    count, since = len(seen), time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal count, since
+        if len(seen) != count:
+            count, since = len(seen), time.monotonic()
+        return time.monotonic() - since > 0.5
+
+    until("the plant is left alone", quiet)
+    return count
 
 
 def _refused_since(view: Client, since: float) -> float | None:

@@ -35,6 +35,11 @@ async def timed(client: Client, data: bytes) -> bytes:
     return answer
 
 
+def most_within(seconds: float, took: list[float]) -> bool:
+    """Nine of ten: what is built wrong is slow every time, a machine that is busy now and then."""
+    return sorted(took)[len(took) * 9 // 10 - 1] < seconds
+
+
 async def asking(client: Client, number: int, seconds: float) -> list[bytes]:
     """What one client is told who asks again and again, each time for another register of his own."""
     told: list[bytes] = []
@@ -170,11 +175,13 @@ async def test_a_device_that_is_silent_holds_up_nobody_who_asks_another() -> Non
         stuck = [await Client.connect(bench) for _ in range(20)]
         for client in stuck:
             client.send(b"".join(read(tid, tid) for tid in range(10)))
-        free = await Client.connect(other)
+        free, took = await Client.connect(other), []
         for tid in range(50):
             begun = monotonic()
             assert await free.ask(read(tid, tid)) == value(tid)
-            assert monotonic() - begun < WRITE_S
+            took.append(monotonic() - begun)
+        assert most_within(WRITE_S, took), took
+        assert max(took) < 1.0, "none waited for the time-out of the other device"
 
 
 async def test_a_write_to_a_device_that_hangs_up_is_sent_once_and_is_0b() -> None:
@@ -206,11 +213,14 @@ async def test_a_write_in_a_storm_of_polls_is_answered_within_200_ms() -> None:
         pollers = [asyncio.ensure_future(storm(await Client.connect(bench))) for _ in range(20)]
         operator = await Client.connect(bench)
         await until(lambda: bench.shared.queued > 150)
-        for turn in range(15):
+        took = []
+        for turn in range(20):
             begun = monotonic()
             assert await operator.ask(write(turn, 7, turn)) == write(turn, 7, turn)[7:]
-            assert monotonic() - begun < WRITE_S
+            took.append(monotonic() - begun)
             assert bench.shared.queued > 100, "the storm goes on"
+        assert most_within(WRITE_S, took), took
+        assert max(took) < 0.005 * 150, "none waited behind all that were there before it"
         for poller in pollers:
             poller.cancel()
         await asyncio.gather(*pollers, return_exceptions=True)

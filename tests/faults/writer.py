@@ -1,9 +1,9 @@
 """A program that commits as fast as it can and says what it acted on: for tests that kill it, or its disk.
 
-    python -m tests.faults.writer FOLDER [INTENTS]
+    python -m tests.faults.writer FOLDER [INTENTS [sealed]]
 
 Prints `receipt <record> <index>` when a Durable receipt came, which stands for the first byte to the plant,
-and `refused <why>` otherwise.
+and `refused <why>` otherwise. `sealed`: all that is sensitive is kept by commitment.
 """
 
 import asyncio
@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+from gateway.audit.commitment import Sealer
 from gateway.model.decision import Allowed
 from gateway.model.moment import Now
 from gateway.model.record import Accepted, Durable
+from gateway.model.sensitive import Sensitive
 from tests.unit.audit import world
 
 
@@ -23,9 +25,14 @@ def clock() -> Now:
     return Now(wall_ns=wall, mono_ns=time.monotonic_ns(), trusted=True, judge_ns=wall)
 
 
-async def write(folder: Path, count: int) -> None:
+async def write(folder: Path, count: int, *, sealed: bool = False) -> None:
     journal = world.journal(
-        folder, clock, seed=time.time_ns() % 2**60, checkpoint_s=0.02, segment_bytes=2 << 20
+        folder,
+        clock,
+        seed=time.time_ns() % 2**60,
+        sealer=Sealer(Sensitive, os.urandom) if sealed else None,
+        checkpoint_s=0.02,
+        segment_bytes=2 << 20,
     )
     recovery = journal.open()
     os.write(1, f"open {len(recovery.unknown)}\n".encode())
@@ -54,4 +61,10 @@ async def write(folder: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(write(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else sys.maxsize))
+    asyncio.run(
+        write(
+            Path(sys.argv[1]),
+            int(sys.argv[2]) if len(sys.argv) > 2 else sys.maxsize,
+            sealed="sealed" in sys.argv[3:],
+        )
+    )

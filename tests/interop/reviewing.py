@@ -1,13 +1,13 @@
 """A gateway with reviewers: the real process and its real policy, asked by curl with real certificates."""
 
 import json
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from gateway.audit.reader import records
+from tests.conftest import unused_port
 from tests.faults.site import Site, until
 from tests.pki import Credential
 
@@ -20,9 +20,7 @@ class Reviewed(Site):
     """The site of the fault tests, with a reviewers' listener in zone `it`."""
 
     def __init__(self, folder: Path, curl: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.review_port: int = probe.getsockname()[1]
+        self.review_port = unused_port()
         cert = "pki/it/issued/review-gw"
         super().__init__(folder, audit="window: 1s", more=SECTION.format(port=self.review_port, cert=cert))
         self.config.write_text(self.config.read_text().replace("listeners:\n", IT))

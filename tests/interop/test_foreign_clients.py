@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,6 +30,7 @@ from gateway.relay.modbus import ModbusDoor, Route
 from gateway.relay.suspicion import Suspicion
 from gateway.relay.tasks import Tasks
 from gateway.wire.modbus.meaning import Place
+from tests.conftest import unused_port
 from tests.interop.reading_back import read_back
 from tests.pki import Credential, Pki, pki
 from tests.scenarios.stage import Stage
@@ -165,11 +165,7 @@ class Way:
         self._credential = credential
         self._folder = folder
         self._component = component
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            self._plant = int(one.getsockname()[1])
-            self.port = int(other.getsockname()[1])
+        self._plant, self.port = unused_port(), unused_port()
 
     @asynccontextmanager
     async def through_stunnel(self, *actions: Action) -> AsyncIterator[int]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from struct import pack
 from time import monotonic
 
@@ -143,13 +144,16 @@ async def test_a_dead_unit_costs_its_neighbours_less_than_its_time_out_and_a_hal
         assets = [on_cable(cable, 1, timeout_ms=2000), on_cable(cable, 9, timeout_ms=200)]
         async with on_a_cable(cable, 1), gateway(*assets) as bench:
             client, other = await Client.connect(bench), await Client.connect(bench)
-            for turn in range(4):
+            took = []
+            for turn in range(5):
                 other.send(ask(3, 0, unit=2))
                 await until(lambda: cable.carried[-1:] == [checked(bytes.fromhex("090300000001"))])
                 begun = monotonic()
                 assert await client.ask(ask(3, turn)) == registers(3, 1000 + turn)
-                assert monotonic() - begun < 0.2 * 1.5 + 0.15
+                took.append(monotonic() - begun)
                 assert await other.answer() == (1, b"\x83\x0b")
+            # What a unit costs it costs every time; a machine that is busy is so once.
+            assert median(took) < 0.2 * 1.5 + 0.15, took
 
 
 async def test_a_wrong_checksum_is_0b_once_and_then_all_is_well() -> None:

@@ -147,7 +147,7 @@ def test_equal_input_gives_equal_archives(
     for name in ("a", "b"):
         assert _build(tmp_path, "-o", str(tmp_path / name), "--signing-key", str(key)) == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert "serial 1795000000, issued 2026-11-18T" in capsys.readouterr().out
+    assert "serial 1795000000000, issued 2026-11-18T" in capsys.readouterr().out
 
 
 def test_what_verify_refuses(

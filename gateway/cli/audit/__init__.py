@@ -1,4 +1,4 @@
-"""dmz-gateway audit: read, search, explain and prove the journal. Never writes into it.
+"""dmz-gateway audit: read, search, explain and prove the journal; only drop changes something.
 
     audit tail              the newest records, and on with --follow
     audit search            records that fit all conditions
@@ -7,6 +7,7 @@
     audit report            who wrote what, broken glass, approvals, refusals, gaps: as HTML and CSV
     audit index             bring the index up to date, or build it anew
     audit verify            proof that nothing signed was changed
+    audit drop              sensitive fields that records keep by commitment, for good
     audit prove ID          a file that shows to others that one record is in the log
     audit receive           keeps checkpoints of gateways, on another host
     audit export            records as events that SIEMs know, one JSON a line
@@ -28,6 +29,7 @@ COMMANDS = (
     "index",
     "verify",
     "prove",
+    "drop",
     "receive",
     "export",
     "tiles",

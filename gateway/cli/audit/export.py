@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.audit import note
+from gateway.audit.openings import Openings
 from gateway.audit.reader import records
 from gateway.cli.audit import given
 from gateway.export import cloudevents
@@ -71,10 +72,11 @@ def _events(
     args: argparse.Namespace, journal: Path, origin: str, end: int | None, damaged: list[int]
 ) -> Iterator[Event]:
     since, until = given.when(args.since), given.when(args.until)
+    openings = Openings(journal)
     for index, data in records(journal, args.first, damaged):
         if end is not None and index >= end:
             return
-        made = event(index, data, origin)
+        made = event(index, data, origin, openings)
         early = since is not None and made.wall_ns < since
         late = until is not None and made.wall_ns >= until
         if not (early or late or made.kind in args.without):

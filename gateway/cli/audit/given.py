@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.audit import tell
 from gateway.audit.index import Index, Progress
+from gateway.audit.openings import Openings
 from gateway.model.errors import GatewayError
 
 ULID = 26
@@ -71,12 +72,19 @@ def _progress() -> Progress:
     return told
 
 
-def record(number: int, data: bytes, came: str | None = None, *, as_json: bool) -> None:
+def record(openings: Openings, number: int, data: bytes, came: str | None = None, *, as_json: bool) -> None:
     """Print one record; `came` is the outcome of an intent in words."""
     if as_json:
-        sys.stdout.write(f'{{"index":{number},"record":{data.decode()}}}\n')
+        sys.stdout.write(stored(openings, number, data) + "\n")
     else:
-        print(tell.line(number, told(data), came))
+        print(tell.line(number, openings.told(number, data), came))
+
+
+def stored(openings: Openings, number: int, data: bytes) -> str:
+    """A record exactly as it is stored, for programs; and beside it what its commitments open to, if any."""
+    opened = openings.opened(number, data)
+    more = "" if opened is data else f',"opened":{opened.decode()}'
+    return f'{{"index":{number},"record":{data.decode()}{more}}}'
 
 
 def told(data: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.audit import proof
 from gateway.audit.note import Checkpoint, VerifierKey, opened, verifier_key
+from gateway.audit.openings import Openings
 from gateway.audit.reader import records
 from gateway.cli.audit import given
 from gateway.model.errors import GatewayError
@@ -24,6 +25,9 @@ def add(below: "given.Below[argparse.ArgumentParser]") -> None:
     parser.add_argument("--record", type=Path, help="its bytes, where retention took them from the journal")
     parser.add_argument(
         "--consistency", type=Path, metavar="OLD", help="prove growth since this checkpoint that was kept"
+    )
+    parser.add_argument(
+        "--opening", type=Path, metavar="FILE", help="write what opens its commitments into this file, too"
     )
     parser.set_defaults(run=run)
 
@@ -49,6 +53,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"record {found[0]} is not signed yet: {newest.size} are", file=sys.stderr)
         return 1
     made = proof.record_proof(*found, newest, note, proof.reading(journal))
+    if args.opening is not None:
+        opening = Openings(journal).opening(found[0])
+        if opening is None:
+            raise GatewayError(
+                f"record {found[0]} has no opening: it keeps nothing by commitment, or was dropped"
+            )
+        _write(args.opening, opening)
     return _write(args.output or Path(f"{args.id}{proof.SUFFIX}"), made)
 
 

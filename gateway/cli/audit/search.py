@@ -122,6 +122,6 @@ def _page(index: Index, wanted: Filters, *, as_json: bool) -> list[int]:
     """Print what fits; gives the indices, oldest first."""
     shown = []
     for number, data, came in index.search(wanted):
-        given.record(number, data, came, as_json=as_json)
+        given.record(index.openings, number, data, came, as_json=as_json)
         shown.append(number)
     return shown

@@ -38,24 +38,25 @@ def run(args: argparse.Namespace) -> int:
         if not given.warned(index.damaged):
             print(f"no record {args.id}", file=sys.stderr)
         return 1
-    told = [given.told(data) for _, data in found]
+    told = [index.openings.told(n, data) for n, data in found]
     sentence = tell.sentence(told)
     proofs = [proof(journal, n, data) for n, data in found]
     if args.json:
-        parts = ",".join(f'{{"index":{n},"record":{data.decode()}}}' for n, data in found)
+        parts = ",".join(given.stored(index.openings, n, data) for n, data in found)
         more = {"explanation": explanation(told), "related": [n for n, *_ in beside], "proof": proofs}
         head = json.dumps({"sentence": sentence, **more})[:-1]
         sys.stdout.write(f'{head},"records":[{parts}]}}\n')
     else:
         print(sentence)
-        _print(found, told, beside, proofs, full=args.full)
+        lines = [tell.line(n, index.openings.told(n, data), came) for n, data, came in beside]
+        _print(found, told, lines, proofs, full=args.full)
     return 1 if given.warned(index.damaged) else 0
 
 
 def _print(
     found: list[tuple[int, bytes]],
     told: list[dict[str, Any]],
-    beside: list[tuple[int, bytes, str | None]],
+    beside: list[str],
     proofs: list[str],
     *,
     full: bool,
@@ -66,8 +67,7 @@ def _print(
         print("\n".join(tell.details(record)))
     if beside:
         print("\nrelated")
-        for number, data, came in beside:
-            print(tell.line(number, given.told(data), came))
+        print("\n".join(beside))
     print("\nproof")
     for line in proofs:
         print(f"  {line}")

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from gateway.audit.openings import Openings
 from gateway.audit.outcome import words
 from gateway.audit.reader import Walk, records, segments
 from gateway.cli.audit import given
@@ -27,6 +28,7 @@ def add(below: "given.Below[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """The newest records; exit code 1 where the journal is damaged among or behind them."""
     journal = given.journal(args)
+    openings = Openings(journal)
     count = max(args.n, 0)
     begin = 0
     newest: deque[tuple[int, bytes]] = deque(maxlen=count)
@@ -39,13 +41,13 @@ def run(args: argparse.Namespace) -> int:
             break
     came = {} if args.json else dict(outcomes(newest))
     for index, data in newest:
-        given.record(index, data, came.get(index), as_json=args.json)
+        given.record(openings, index, data, came.get(index), as_json=args.json)
     if given.warned(min(damaged, default=None)):
         return 1
     if args.follow:
         sys.stdout.flush()
         for index, data in following(journal, newest[-1][0] + 1 if newest else begin):
-            given.record(index, data, as_json=args.json)
+            given.record(openings, index, data, as_json=args.json)
             sys.stdout.flush()
     return 0
 

@@ -18,6 +18,7 @@ def add(below: "given.Below[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--proof", type=Path, help="check this proof file instead of the journal")
     parser.add_argument("--record", type=Path, help="the record's bytes, where the proof does not hold them")
+    parser.add_argument("--opening", type=Path, help="what opens the record's commitments")
     parser.set_defaults(run=run)
 
 
@@ -26,7 +27,14 @@ def run(args: argparse.Namespace) -> int:
     if args.proof is not None:
         if args.vkey is None:
             raise GatewayError("audit verify --proof needs the key: --vkey name+hexid+base64, or its file")
-        return verify.run(args.proof, args.vkey, args.checkpoint, record=args.record, as_json=args.json)
+        return verify.run(
+            args.proof,
+            args.vkey,
+            args.checkpoint,
+            record=args.record,
+            opening=args.opening,
+            as_json=args.json,
+        )
     journal = given.journal(args)
     vkey = args.vkey or str(journal / "log.vkey")
     if args.vkey is None:

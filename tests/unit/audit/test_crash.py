@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.audit import carry, generations
+from gateway.audit import carry, framing, gap, generations
 from gateway.audit.journal import Journal
 from gateway.audit.reader import records
+from gateway.audit.recovery import recover
+from gateway.audit.signer import Signer
+from gateway.audit.storage import Disk, Storage
 from gateway.model.record import Accepted, Durable
 from tests.unit.audit import world
 from tests.unit.audit.test_journal import of_kind, started, told, until
@@ -20,7 +25,11 @@ def crashed(journal: Journal) -> None:
     """As far as the disk can see: nothing more is written."""
     assert journal._timer is not None
     journal._timer.cancel()
-    journal._committer = None
+    committer, journal._committer = journal._committer, None
+    assert committer is not None
+    committer.finish()  # what is under way lands; a test puts its own files in place only then
+    while not committer.ended:
+        time.sleep(0.001)
 
 
 async def landed(journal: Journal) -> None:
@@ -100,6 +109,66 @@ def test_a_window_already_in_the_log_is_not_saved_again(tmp_path: Path) -> None:
     assert len(of_kind(tmp_path, "window")) == 1
 
 
+def cut_behind_the_first(folder: Path, kind: str) -> None:
+    """As if power had failed before what follows the first record of that kind was on the disk."""
+    (segment,) = (folder / "segments").iterdir()
+    data = bytearray(segment.read_bytes())
+    scan = framing.Scan(lambda count, offset: bytes(data[offset : offset + count]), 0)
+    next(each for each in scan if json.loads(each)["kind"] == kind)
+    data[scan.offset :] = bytes(len(data) - scan.offset)
+    segment.write_bytes(data)
+
+
+def test_of_a_window_that_was_written_in_part_the_rest_is_saved_and_nothing_twice(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock, checkpoint_s=1000.0)
+        for start in range(300):
+            receipt = journal.read(caller(), reading(start=start), READ_OK, clock())
+            assert isinstance(receipt, Accepted)
+            receipt.answered(b"x")
+        await landed(journal)
+        side = {name: (tmp_path / name).read_bytes() for name in carry.NAMES}
+        clock.forward(11)
+        await until(lambda: len(of_kind(tmp_path, "window")) > 2)
+        crashed(journal)
+        for name, data in side.items():
+            (tmp_path / name).write_bytes(data)
+
+    asyncio.run(run())
+    side = {name: (tmp_path / name).read_bytes() for name in carry.NAMES}
+    cut_behind_the_first(tmp_path, "window")
+    assert world.journal(tmp_path, Clock(), seed=99).open().windows == 1
+
+    def starts() -> list[int]:
+        entries = [e for w in of_kind(tmp_path, "window") for e in w["what"]["entries"]]
+        assert {e["asked"] for e in entries} == {1}
+        return [e["input"]["modbus"]["start"] for e in entries]
+
+    assert starts() == list(range(300))
+    for name, data in side.items():  # power fails again, before the side file was emptied
+        (tmp_path / name).write_bytes(data)
+    assert world.journal(tmp_path, Clock(), seed=100).open().windows == 0
+    assert starts() == list(range(300))
+
+
+def test_tiles_are_not_believed_where_the_newest_checkpoint_ends_a_segment(tmp_path: Path) -> None:
+    """They are never synced: after a power cut one may be anything."""
+    signer = Signer(world.KEY, world.ORIGIN)
+    log, _ = recover(Disk(tmp_path), signer, 1)
+    for signed in (True, False, False):
+        log.append([b"%d" % log.size + bytes(65_000) for _ in range(32)])  # a segment
+        if signed:
+            log.checkpoint()
+    size, root = log.size, log.root()
+    log.close()
+    assert len(list((tmp_path / "segments").iterdir())) == 3
+    (tmp_path / "tile/0/000.p/32").write_bytes(bytes(32 * 32))
+    again, left = recover(Disk(tmp_path), Signer(world.KEY, world.ORIGIN), 1)
+    assert (again.size, again.root(), left.rebuilt) == (size, root, True)
+    again.close()
+
+
 def test_the_side_file_stays_small_and_a_new_generation_keeps_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,3 +242,31 @@ def test_a_gap_noted_by_the_last_run_is_told_by_the_next(tmp_path: Path) -> None
     (gap,) = of_kind(tmp_path, "gap")
     assert gap["note"]["missed"] == {"read": 7}
     assert (tmp_path / "gap.json").read_text().isspace(), "told once; its room is kept for the next"
+
+
+def test_a_disk_that_hangs_takes_one_thread_for_the_gap_and_not_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything else that waits in a thread (names, certificates, policy) must find one."""
+    asked, back = [], threading.Event()
+
+    def hangs(_: Storage, note: bytes) -> None:
+        asked.append(note)
+        back.wait(20)
+
+    async def run() -> None:
+        clock = Clock()
+        journal = await started(tmp_path, clock)
+        journal._fail("the disk does not answer", clock())
+        monkeypatch.setattr(gap, "keep", hangs)
+        for _ in range(50):
+            clock.forward(1)
+            journal._tick()
+            await asyncio.sleep(0)
+        assert len(asked) == 1
+        back.set()
+        await journal.stop()
+
+    asyncio.run(run())
+    first, last = json.loads(asked[0]), json.loads(asked[-1])
+    assert last["to_ns"] - first["to_ns"] == 49_000_000_000, "and once more at the end"

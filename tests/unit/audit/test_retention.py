@@ -10,18 +10,20 @@ import pytest
 from gateway.audit import framing
 from gateway.audit.log import Log
 from gateway.audit.note import opened
+from gateway.audit.openings import Openings
 from gateway.audit.proof import growth_proof, reading, record_proof
 from gateway.audit.recovery import recover
-from gateway.audit.retention import KEPT, Plan, Retention, carry_out, due, secure
+from gateway.audit.retention import KEPT, SIGNED_WITHIN_S, Plan, Retention, carry_out, due, secure
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk
 from gateway.audit.tiles import path
 from gateway.audit.verify import prove_growth, prove_record, verifier_key, verify
-from gateway.config.settings import RetentionSection
+from gateway.config.bounds import NUMBERS
+from gateway.config.settings import AuditSection, RetentionSection
 from gateway.model.errors import JournalError
 from gateway.model.moment import SECOND, Now
 from gateway.model.record import RecordKind
-from tests.unit.audit import world
+from tests.unit.audit import sealing, world
 from tests.unit.audit.world import Clock
 
 SIGNER = Signer(world.KEY, world.ORIGIN)
@@ -226,7 +228,7 @@ def test_nothing_goes_whose_hash_is_not_there(journal: Path) -> None:
 
 def test_a_running_gateway_tells_signs_and_lets_go(tmp_path: Path) -> None:
     clock, alarms = Clock(), list[str]()
-    journal = world.journal(tmp_path, clock, segment_bytes=1 << 20)
+    journal = world.journal(tmp_path, clock, segment_bytes=1 << 20, sealer=sealing.sealer())
     journal.open()
     retention = Retention(
         tmp_path,
@@ -242,7 +244,7 @@ def test_a_running_gateway_tells_signs_and_lets_go(tmp_path: Path) -> None:
             assert await retention.look() is None, "two segments stay"
             for _ in range(400):
                 for _ in range(5):
-                    journal.event(RecordKind.CONFIG, {"text": "x" * 3500}, clock())
+                    journal.event(RecordKind.CONFIG, {"reason": "x" * 3500, "text": "t"}, clock())
                 clock.forward(0.2)
                 await asyncio.sleep(0.002)
             looking = asyncio.ensure_future(retention.look())
@@ -259,3 +261,12 @@ def test_a_running_gateway_tells_signs_and_lets_go(tmp_path: Path) -> None:
     report = verify(tmp_path, KEY)
     assert report.ok, report.first_bad
     assert report.gone == plan.first_kept
+    openings = Openings(tmp_path)
+    assert not [n for n in range(plan.first_kept) if openings.has(n)], "with a record goes what opens it"
+    assert report.opened == sum(openings.has(n) for n in range(report.records)) > 0
+    assert report.dropped == 0
+
+
+def test_the_record_may_wait_for_the_rarest_checkpoint() -> None:
+    """With one every five minutes nothing ever went, and each look wrote another record."""
+    assert NUMBERS[AuditSection, "checkpoint_s"].high < SIGNED_WITHIN_S

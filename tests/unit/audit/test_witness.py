@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from gateway.audit.note import Checkpoint, VerifierKey
 from gateway.audit.proof import Hashes, growth_proof, reading
 from gateway.audit.recovery import recover
 from gateway.audit.signer import Signer
-from gateway.audit.storage import Disk
+from gateway.audit.storage import Disk, DiskFile
 from gateway.audit.witness import MOST_HASHES, SIZE_TYPE, add_checkpoint
 from gateway.export.keeping import Kept
 from gateway.export.offbox import ROLLED_BACK, UNCONFIRMED, Offbox
@@ -150,6 +152,79 @@ def test_a_file_of_another_log_contradicts(tmp_path: Path) -> None:
     twenty, note = grow(tmp_path / "log", 20)
     with pytest.raises(Contradicted, match="not this one's beginning"):
         FileReceiver(file, KEY).offer(twenty, note, lambda old: proof(tmp_path / "log", old, 20))
+
+
+def test_half_a_checkpoint_in_the_file_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk takes a part before it is full; the next try finds what was there before."""
+    log, file = tmp_path / "log", tmp_path / "checkpoints"
+    file.touch()
+    receiver, write = FileReceiver(file, KEY), os.write
+    receiver.offer(*grow(log, 10), lambda _: [])
+    thirty, note = grow(log, 20)
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
+    with pytest.raises(Unanswered, match="part"):
+        receiver.offer(thirty, note, lambda old: proof(log, old, 30))
+    monkeypatch.undo()
+    receiver.offer(thirty, note, lambda old: proof(log, old, 30))
+    assert file.read_bytes().endswith(b"\n" + note)
+
+
+def test_what_could_not_be_made_durable_was_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page cache has it, the disk perhaps not: it is not found again as if it were kept."""
+    kept, log = Kept(tmp_path / "kept"), tmp_path / "log"
+    ten, first = grow(log, 10)
+    assert add_checkpoint(request(0, [], first), KEYS, kept).status == 200
+    thirty, second = grow(log, 20)
+    grown = request(10, proof(log, 10, 30), second)
+
+    def broken(_: DiskFile) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(DiskFile, "fdatasync", broken)
+    with pytest.raises(OSError, match="broken"):
+        add_checkpoint(grown, KEYS, kept)
+    monkeypatch.undo()
+    assert kept.newest(KEY) == ten
+    assert add_checkpoint(grown, KEYS, kept).status == 200
+    assert kept.newest(KEY) == thirty
+
+
+def test_what_the_disk_did_not_take_whole_does_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Halves that pile up behind the last whole note would hide it, and any log would be taken for new."""
+    kept, log = Kept(tmp_path / "kept"), tmp_path / "log"
+    ten, first = grow(log, 10)
+    assert add_checkpoint(request(0, [], first), KEYS, kept).status == 200
+    thirty, second = grow(log, 20)
+    grown, room, write = request(10, proof(log, 10, 30), second), [0], DiskFile.pwrite
+
+    def full(self: DiskFile, data: bytes | bytearray | memoryview, offset: int) -> int:
+        some = bytes(data)[: room[0]]
+        room[0] -= len(some)
+        return write(self, some, offset)
+
+    monkeypatch.setattr(DiskFile, "pwrite", full)
+    for _ in range(100):
+        room[0] = 100
+        with pytest.raises(OSError, match="nothing"):
+            add_checkpoint(grown, KEYS, kept)
+    monkeypatch.undo()
+    assert kept.newest(KEY) == ten
+    assert add_checkpoint(grown, KEYS, kept).status == 200
+    assert kept.newest(KEY) == thirty
+
+
+def test_a_file_without_a_note_is_not_one_that_never_saw_the_log(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept")
+    _, first = grow(tmp_path / "log", 10)
+    assert add_checkpoint(request(0, [], first), KEYS, kept).status == 200
+    (file,) = (tmp_path / "kept").iterdir()
+    with file.open("ab") as out:
+        out.write(b"x" * 20_000)
+    _, other = grow(tmp_path / "other", 10, "y")
+    with pytest.raises(JournalError, match="no checkpoint"):
+        add_checkpoint(request(0, [], other), KEYS, kept)
 
 
 class Gateway:
@@ -300,6 +375,31 @@ def test_a_held_signer_signs_nothing_new(tmp_path: Path) -> None:
     log.append([b"1"])
     log.checkpoint()
     assert signer.last is None
+    log.close()
+
+
+def test_a_checkpoint_is_told_when_it_is_durable_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that saw more than is here after a power cut would say that this log was put back."""
+    log, signer = opened(tmp_path)
+    log.append([b"1"])
+    seen: list[int] = []
+
+    def broken(_: DiskFile) -> None:
+        seen.append(signer.newest()[0].size)
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DiskFile, "fdatasync", broken)
+        with pytest.raises(OSError, match="broken"):
+            log.checkpoint()
+    assert (seen, signer.newest()[0].size) == ([0], 0)
+    log.close()
+    log, signer = opened(tmp_path)
+    log.append([b"2"])
+    log.checkpoint()
+    assert signer.newest()[0].size == log.size
     log.close()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.audit.commitment import Sealer
 from gateway.audit.journal import Journal
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Storage
@@ -129,6 +130,7 @@ def journal(
     storage: Storage | None = None,
     seed: int = 7,
     signer: Signer | None = None,
+    sealer: Sealer | None = None,
     **changes: Any,
 ) -> Journal:
     told: list[str] = [] if alarms is None else alarms
@@ -144,5 +146,6 @@ def journal(
         clock=clock,
         alarm=told.append,
         units=units,
+        sealer=sealer,
         storage=storage,
     )

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from gateway.audit.reader import segments
+from gateway.audit.storage import DiskFile
 from gateway.config.settings import Leave
 from gateway.export import destination as module
 from gateway.export.destination import Destination, Extent
+from gateway.export.place import Place, PlaceFile
 from gateway.model.record import RecordKind
 from tests.unit.audit import world
 from tests.unit.export import journal, test_tail
@@ -215,6 +217,14 @@ async def test_the_place_is_durable_before_it_counts(given: Given, monkeypatch: 
     await given.until(made, lambda: len(shelf.kept) > len(given.records))
     assert made.next == 0
     assert "No space" in made.trouble
+
+
+def test_a_disk_that_takes_a_place_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, write = PlaceFile(tmp_path, "siem"), DiskFile.pwrite
+    monkeypatch.setattr(DiskFile, "pwrite", lambda to, data, at: write(to, bytes(data)[:7], at))
+    place = Place(world.ORIGIN, 12, "ab" * 32)
+    file.keep(place)
+    assert file.load(world.ORIGIN) == place
 
 
 async def test_sent_without_a_receipt_is_bounded(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,100 @@ def test_what_people_signed_stays_in_the_journal(events: list[Event]) -> None:
     assert body["unmapped"]["dmz"]["note"]["by"] == ["spiffe://p/anna"]
 
 
+def made(kind: RecordKind, **parts: Any) -> dict[str, Any]:
+    """The event of a record with these parts, judged."""
+    record = {"schema": "dmz.record/1", "id": "A", "kind": kind, "wall_ns": world.WALL, "gateway": "g"}
+    body: dict[str, Any] = json.loads(fit(event(0, json.dumps(record | parts).encode(), "o")).data)
+    assert not faults(body)
+    return body
+
+
+def test_what_people_signed_is_not_told_of_the_act_either() -> None:
+    """The outcome of an approval keeps the statement whole (`admin/approval_routes`)."""
+    signed = {"statement": '{"approver":"a"}', "signature": "c2lnbmVk", "certificate": "MIIB"}
+    result = {"status": "ok", "request": "R", "decision": "grant", **signed}
+    body = made(RecordKind.OUTCOME, about="B", result=result)
+    assert body["unmapped"]["dmz"]["result"] == {"status": "ok", "request": "R", "decision": "grant"}
+    assert "c2lnbmVk" not in json.dumps(body)
+
+
+def test_who_ends_broken_glass_has_not_broken_it() -> None:
+    def act(kind: str) -> dict[str, Any]:
+        return made(RecordKind.INTENT, what={"action": "admin", "kind": kind}, why={"decision": "allow"})
+
+    assert act("admin.break_glass")["type_uid"] == 200401
+    ended = act("admin.end_break_glass")
+    assert (ended["type_uid"], ended["status"]) == (200403, "Resolved")
+
+
+@pytest.mark.parametrize(
+    ("matches", "status", "severity"),
+    [(True, "Success", "Informational"), (False, "Failure", "High"), (None, "Unknown", "Medium")],
+)
+def test_what_could_not_be_read_back_is_unknown(matches: bool | None, status: str, severity: str) -> None:
+    body = made(RecordKind.OUTCOME, about="B", result={"status": "ok", "readback": {"matches": matches}})
+    assert (body["status"], body["severity"]) == (status, severity)
+
+
+@pytest.mark.parametrize(
+    ("counts", "status"),
+    [
+        ([(3, 0)], "Success"),
+        ([(0, 3), (0, 2)], "Failure"),
+        ([(0, 3), (2, 0)], "Partial"),
+        ([(0, 0)], "Unknown"),
+    ],
+)
+def test_a_window_in_which_nothing_was_answered_was_no_success(
+    counts: list[tuple[int, int]], status: str
+) -> None:
+    entries = [{"action": "read", "asked": 3, "answered": a, "failed": f} for a, f in counts]
+    body = made(RecordKind.WINDOW, what={"action": "read", "entries": entries}, why={"decision": "allow"})
+    assert body["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("result", "status"), [("opa_away", "Failure"), ("opa_back", "Success"), ("activated", "Success")]
+)
+def test_an_engine_that_is_away_is_no_success(result: str, status: str) -> None:
+    assert made(RecordKind.POLICY, note={"result": result})["status"] == status
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"why": "authorization: bearer c2VjcmV0LXRva2Vu"},
+        {"why": "cannot open https://anna:c2VjcmV0@siem.example:6514/x"},
+        {"why": "mqtt: password=c2VjcmV0 refused"},
+        {"access_token": "c2VjcmV0"},
+        {"Authorization": "c2VjcmV0"},
+        {
+            "apiKey": "c2VjcmV0",
+            "x-api-key": "c2VjcmV0",
+            "clientSecret": "c2VjcmV0",
+            "passwords": ["c2VjcmV0"],
+        },
+    ],
+)
+def test_other_forms_of_secrets_stay_here_too(note: dict[str, Any]) -> None:
+    body = made(RecordKind.CONFIG, note={"what": "x", **note})
+    assert "c2VjcmV0" not in json.dumps(body)
+    assert "(hidden)" in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password authentication failed",
+        "spiffe://plant.example/hmi-3",
+        "the token has expired",
+        "mail anna@plant.example",
+    ],
+)
+def test_what_only_speaks_of_secrets_is_told(text: str) -> None:
+    assert made(RecordKind.CONFIG, note={"what": "x", "why": text})["unmapped"]["dmz"]["note"]["why"] == text
+
+
 @pytest.mark.parametrize(
     "data", [b"\xff\xfe", b"{", b"[]", b'{"kind":"intent"}', b'{"kind":1,"wall_ns":"x"}']
 )

@@ -2,7 +2,9 @@
 
 # ruff: noqa: F811 - the fixture `pki` is imported, and asked for by its name
 
+import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -115,6 +117,50 @@ async def test_one_that_closes_without_reading_has_nothing(serve: Serve, pki: Pk
     await connection.send(MESSAGE)
     with pytest.raises(Unreachable):
         await connection.finish()
+
+
+async def test_one_that_says_goodbye_first_and_throws_the_rest_away_has_nothing(
+    serve: Serve, pki: Pki, own: Credential
+) -> None:
+    """A server that is stopped may do so: it drains the socket, so that TCP acknowledges everything."""
+    said = threading.Event()
+
+    def leaves(tls: ssl.SSLSocket) -> None:
+        tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the goodbye waits for no acknowledgement
+        tls.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        said.set()
+        raw = socket.socket(fileno=os.dup(tls.fileno()))
+        raw.settimeout(5)
+        with raw, contextlib.suppress(OSError):
+            while raw.recv(4096):
+                pass
+
+    made = serve(leaves)
+    trusted = pki.anchors("it")
+    connection = await Connection.open(
+        "127.0.0.1", made.port, lambda: client_context(trusted, own.cert, own.key)
+    )
+    assert await asyncio.to_thread(said.wait, 5)
+    with pytest.raises(Unreachable, match="goodbye"):
+        await connection.send(MESSAGE)
+    connection.abort()
+
+
+async def test_every_address_of_the_receiver_is_tried(
+    serve: Serve, pki: Pki, own: Credential, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[bytes] = []
+    made = serve(lambda tls: got.append(read_all(tls)))
+    nobody, family = free_port(), (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+
+    async def found(*_: object, **__: object) -> list[object]:
+        return [(*family, ("127.0.0.1", nobody)), (*family, ("127.0.0.1", made.port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    await deliver(made.port, pki, own)
+    assert got == [MESSAGE]
 
 
 async def test_a_goodbye_within_tls_alone_is_no_receipt(

@@ -137,7 +137,7 @@ async def test_invariant_9_a_server_that_takes_nothing_is_sent_no_more_than_so_m
         peer = await bench.peer()
         for connection in bench.plant.connections:
             connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        names = [f"{at:04}" + "n" * 4_000 for at in range(60)]
+        names = [f"{at:04}" + "n" * 1_000 for at in range(100)]
         (session,) = bench.listener.sessions
         assert session.link is not None
         transport = session.link._transport

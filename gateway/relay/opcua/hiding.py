@@ -4,6 +4,7 @@ Each reference is decided as a browse of its target. What is left out is counted
 nobody asked for it.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from gateway.guard.stages import waive
 from gateway.model.decision import Denied
 from gateway.model.moment import Now
 from gateway.model.operation import Operation
+from gateway.relay.opcua import bounds
 from gateway.relay.opcua.session import Session
 from gateway.wire.opcua import asking, browsing
 from gateway.wire.opcua.answer import ServiceAnswer
@@ -65,9 +67,11 @@ class Hiding:
             if not isinstance(request, Request):
                 continue
             operations = session.route.place.operations(request, context, self._listener.last, now)
-            for node, operation in zip(some, operations, strict=True):
+            for at, (node, operation) in enumerate(zip(some, operations, strict=True), 1):
                 if await self._may_know(session, operation, now):
                     known.add(node)
+                if not at % bounds.DECIDED_A_TURN:
+                    await asyncio.sleep(0)
         return known
 
     async def _may_know(self, session: Session, operation: Operation, now: Now) -> bool:

@@ -133,7 +133,8 @@ class Services:
                 self._local(line, found, session)
             else:
                 self._operations(line, found, session)
-        self._wait(line, found, session, len(body))
+        if line.kind != "CLO":  # that is never answered
+            self._wait(line, found, session, len(body))
         return session
 
     def _operations(self, line: Line, request: Request, session: Session) -> None:

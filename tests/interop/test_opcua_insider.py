@@ -8,7 +8,7 @@ from struct import pack, unpack_from
 import pytest
 
 from gateway.relay.link import opcua as link
-from gateway.wire.opcua import asking
+from gateway.wire.opcua import asking, login, tokens, usersecret
 from gateway.wire.opcua.request import Request
 from gateway.wire.opcua.status import Status
 from tests.pki import Pki, pki
@@ -148,3 +148,36 @@ async def test_invariant_9_a_server_that_takes_nothing_is_sent_no_more_than_so_m
             assert transport.get_write_buffer_size() < 500_000
         assert Status.TIMEOUT in found
         assert found[-1] not in (0, Status.TIMEOUT)
+
+
+async def test_what_could_not_be_decided_again_is_looked_at_until_it_is(pki: Pki, tmp_path: Path) -> None:
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.peer()
+        number = await subscription(peer)
+        await peer.ask(asking.create_items(number, [asking.Item(node("x"), 1, 100.0)], 1, 0))
+        journal, failures = bench.stage.door.journal, [OSError("once"), OSError("twice")]
+        before = journal.denied
+
+        def denied(*told: object) -> None:
+            if failures:
+                raise failures.pop()
+            before(*told)  # type: ignore[arg-type]
+
+        journal.denied = denied  # type: ignore[method-assign,assignment]
+        judging(bench, lambda operation: operation.opcua.node == "nsu=urn:acme:plc;s=x")
+        await peer.over()
+        assert not failures
+
+
+async def test_the_name_of_a_session_writes_no_lines_of_its_own(pki: Pki, tmp_path: Path) -> None:
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.client()
+        assert isinstance(await peer.create(name="a\nERROR \x1b[2Jb"), login.Upstream)
+        (session,) = bench.listener.sessions
+        assert session.name == "a?ERROR ?[2Jb"
+
+
+def test_secrets_are_not_printed() -> None:
+    shown = repr([login.Account("anna", "geheim"), tokens.Named("anna", usersecret.Secret("geheim", True))])
+    assert "geheim" not in shown
+    assert "anna" in shown

@@ -138,7 +138,7 @@ class Local:
             admitted=admitted,
             caller=caller,
             ownership=Ownership(listener.ownership_bounds),
-            name=(asked.name or "")[:200],
+            name="".join(each if each.isprintable() else "?" for each in (asked.name or "")[:200]),
             now=now,
         )
         listener.sessions.add(session)

@@ -7,7 +7,7 @@ from gateway.admin.tag_routes import Browse
 from gateway.app import collecting
 from gateway.cli import tags
 from gateway.model.asset import DataType
-from gateway.publish import opcua_talk
+from gateway.publish import opcua_endings, opcua_talk
 from gateway.publish.opcua_browsing import MOST_DEPTH, MOST_NODES
 from gateway.publish.opcua_collector import CERTIFICATE
 
@@ -18,7 +18,14 @@ TOLD = (GUIDES / "it-first-value.md").read_text()
 
 def test_every_reason_is_explained() -> None:
     table = set(re.findall(r"`([a-z_…0-9]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", TOLD, re.MULTILINE))))
-    own = {*opcua_talk.REASONS.values(), *collecting.REASONS.values(), CERTIFICATE, "timeout", "waiting"}
+    own = {
+        *opcua_endings.REASONS.values(),
+        *collecting.REASONS.values(),
+        CERTIFICATE,
+        "timeout",
+        "waiting",
+        "failed",
+    }
     own |= {"unknown_namespace", "gap", "wrong_answer", "source_time", "clock", "undecodable", "stale"}
     assert own <= table
     assert {"bad_…", "uncertain_…"} <= table

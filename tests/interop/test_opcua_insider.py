@@ -181,3 +181,27 @@ def test_secrets_are_not_printed() -> None:
     shown = repr([login.Account("anna", "geheim"), tokens.Named("anna", usersecret.Secret("geheim", True))])
     assert "geheim" not in shown
     assert "anna" in shown
+
+
+async def test_paths_to_what_is_hidden_lead_nowhere(pki: Pki, tmp_path: Path) -> None:
+    """Whoever knows a name could else learn the node that no browse shows."""
+
+    async def leads(connection: Connection, request: Request) -> bytes:
+        found = [pack("<Ii", 0, 1) + node(name) + pack("<I", 0xFFFF_FFFF) for name in ("a", "secret", "b")]
+        return good(request, pack("<i", 3) + b"".join(found) + pack("<i", 0))
+
+    one = node("root") + pack("<i", 1) + b"\0\x21\0\1" + pack("<Hi", 2, 1) + b"a"
+    asked = asking.header("TranslateBrowsePathsToNodeIds", 1, 0) + pack("<i", 3) + 3 * one
+    for hide in (False, True):
+        folder = tmp_path / str(hide)
+        folder.mkdir()
+        async with door(pki, folder, server={"hide": hide}) as bench:
+            judging(bench, lambda operation: operation.opcua.node == "nsu=urn:acme:plc;s=secret")
+            bench.plant.script["TranslateBrowsePathsToNodeIds"] = leads
+            answer = await (await bench.peer()).ask(asked)
+            assert not service_status(answer)
+            assert (b"secret" in answer) is not hide
+            assert (pack("<Ii", 0x806F0000, 0) in answer) is hide
+            assert node("a") in answer
+            assert node("b") in answer
+            await until(lambda b=bench: all(each.in_flight == 0 for each in b.listener.sessions))  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """Browse results without what the caller may not know, where an asset says `hide`.
 
-Each reference is decided as a browse of its target. What is left out is counted and not recorded one by one:
-nobody asked for it.
+Each reference is decided as a browse of its target; a path to such a target leads nowhere. What is left out
+is counted and not recorded one by one: nobody asked for it.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.relay.opcua.exchange import Exchange
     from gateway.relay.opcua.listener import OpcuaListener
 
+TRANSLATE = "TranslateBrowsePathsToNodeIds"
 AT_ONCE = 1_000
 "Targets that get their meaning at once."
 
@@ -40,12 +41,33 @@ class Hiding:
         self._listener.tasks.start(self._answer(exchange, answer, at), "passage")
 
     async def _answer(self, exchange: "Exchange", answer: ServiceAnswer, at: Now) -> None:
-        session, client = exchange.session, exchange.client
+        session, client, handle = exchange.session, exchange.client, exchange.frame.request.header.handle
         context = session.context
         if context is None:
-            handle = exchange.frame.request.header.handle
             client.fault(exchange.request_id, handle, Status.SESSION_ID_INVALID, at)
             return
+        session.in_flight += 1  # it is, until it is answered
+        try:
+            paths = exchange.frame.request.service.name == TRANSLATE
+            body = await (self._paths if paths else self._references)(session, context, answer, at)
+        except Exception:
+            client.fault(exchange.request_id, handle, Status.INTERNAL_ERROR, self._listener.clock())
+            raise
+        finally:
+            session.in_flight -= 1
+        client.answer(exchange.request_id, body, self._listener.clock())
+
+    async def _paths(self, session: Session, context: Context, answer: ServiceAnswer, at: Now) -> bytes:
+        """Paths to what the caller may not know are told as paths to what does not exist."""
+        found = [browsing.targets(answer, place) for place in range(len(answer.outbound.kept))]
+        nodes = dict.fromkeys(each for some in found for each in some if each)
+        known = await self._known(session, context, list(nodes), at)
+        hidden = {place for place, some in enumerate(found) if not known.issuperset(some)}
+        if hidden:
+            self._listener.count("opcua_references_hidden", len(hidden))
+        return browsing.leading_nowhere(answer, hidden)
+
+    async def _references(self, session: Session, context: Context, answer: ServiceAnswer, at: Now) -> bytes:
         hidden = {}
         for place in range(len(answer.outbound.kept)):
             found = browsing.browsed(answer, place, context.begins).references
@@ -54,7 +76,7 @@ class Hiding:
         count = sum(map(len, hidden.values()))
         if count:
             self._listener.count("opcua_references_hidden", count)
-        client.answer(exchange.request_id, browsing.without(answer, hidden), self._listener.clock())
+        return browsing.without(answer, hidden)
 
     async def _known(
         self, session: Session, context: Context, nodes: Sequence[bytes], now: Now

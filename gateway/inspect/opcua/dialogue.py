@@ -174,6 +174,7 @@ class Dialogue:
             line.shown = (shown,)
         if policy != "None":
             line.encrypted = True
+            side.number = None  # it has one, which nobody can read
             if not side.request:
                 self._channel = head.channel_id
             return

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.capture.direction import ANSWERS as SHORT
 from gateway.capture.direction import Sent, first_bytes
 from gateway.inspect.opcua.breakage import ANSWERS, FROM_SERVERS
 from gateway.inspect.opcua.chunks import MOST_CHUNK, Chunks, Room
@@ -115,8 +116,6 @@ def test_the_opening_says_it_too() -> None:
 
 def test_no_frequent_answer_is_a_request() -> None:
     """The capture program has its own short list: it may import nothing of ours."""
-    from gateway.capture.direction import ANSWERS as SHORT
-
     assert not SHORT & set(SERVICES)
     known = {row.answer for row in BY_NAME.values()} | {FAULT}
     assert known >= SHORT

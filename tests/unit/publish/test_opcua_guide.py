@@ -2,7 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import cast
 
+import msgspec
+
+from gateway.admin import tag_routes
 from gateway.admin.tag_routes import Browse
 from gateway.app import collecting
 from gateway.cli import tags
@@ -38,6 +42,15 @@ def test_the_bounds_are_those_of_the_code() -> None:
     assert nodes in TAGS.replace("\n", " ")
     assert levels in TAGS
     assert f"asked for again every {opcua_talk.REFUSED_AGAIN_S:.0f} s" in TAGS
+
+
+def test_the_table_of_the_api_is_the_table_of_the_code() -> None:
+    rows = tag_routes.routes(cast(tag_routes.Devices, None))
+    told = re.findall(r"^\| (GET|POST) \| `(\S+)` \| `(\S+)` \| `(\{.*?\})`", TAGS, re.MULTILINE)
+    assert [each[:3] for each in told] == [(row.method, row.path, row.kind) for row in rows]
+    for row, each in zip(rows, told, strict=True):
+        assert row.body is not None
+        msgspec.json.decode(each[3], type=row.body)
 
 
 def test_every_type_that_can_be_a_tag_is_in_the_table() -> None:

@@ -6,6 +6,7 @@ from struct import pack
 from gateway.wire.opcua import asking
 from gateway.wire.opcua.framing import Buffers, acknowledge, hello
 from gateway.wire.opcua.messages import (
+    ActivateSessionRequest,
     ApplicationDescription,
     CreateSessionRequest,
     OpenRequest,
@@ -13,6 +14,7 @@ from gateway.wire.opcua.messages import (
     RequestHeader,
     ResponseHeader,
     SecurityToken,
+    SignatureData,
     encode,
 )
 from gateway.wire.opcua.nodeid import NodeId
@@ -59,7 +61,8 @@ def answer(request: bytes, value: bytes | None = None) -> bytes:
 class Talk:
     """One connection in clear."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "opc.tcp://10.0.0.1:4840/plc-1") -> None:
+        self.url = url
         self.two = Two().handshake()
         self.sequence = 0
         self.request_id = 0
@@ -69,7 +72,7 @@ class Talk:
 
     def open(self) -> "Talk":
         """Hello to an open channel."""
-        self.two.say(0, hello(Buffers(), "opc.tcp://10.0.0.1:4840/plc-1"))
+        self.two.say(0, hello(Buffers(), self.url))
         self.two.say(1, acknowledge(Buffers()))
         asked = encode(
             OpenRequest(header=RequestHeader(handle=9), kind=0, mode=1, nonce=None, lifetime_ms=60_000)
@@ -91,6 +94,10 @@ class Talk:
         if read_answer:
             self._answer(self.request_id, answer(body))
         return self
+
+    def activate(self) -> "Talk":
+        """Somebody without a user."""
+        return self.ask(encode(ActivateSessionRequest(signature=SignatureData())))
 
     def answer_nobody(self) -> None:
         """An answer that nobody asked for."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TRANSLATE = "TranslateBrowsePathsToNodeIds"
 AT_ONCE = 1_000
-"Targets that get their meaning at once."
+"References that are read, and targets that get their meaning, at once: each some 5 µs."
 
 
 class Hiding:
@@ -70,7 +70,11 @@ class Hiding:
     async def _references(self, session: Session, context: Context, answer: ServiceAnswer, at: Now) -> bytes:
         hidden = {}
         for place in range(len(answer.outbound.kept)):
-            found = browsing.browsed(answer, place, context.begins).references
+            found = []
+            for number, each in enumerate(browsing.found(answer, place, context.begins), 1):
+                found.append(each)
+                if not number % AT_ONCE:
+                    await asyncio.sleep(0)
             known = await self._known(session, context, [each.id for each in found if each.id], at)
             hidden[place] = [each for each in found if each.id not in known]
         count = sum(map(len, hidden.values()))

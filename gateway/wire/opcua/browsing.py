@@ -3,7 +3,7 @@
 References to nodes that the caller may not browse can be left out; what stays is the server's own bytes.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from struct import Struct as Layout
 
 from msgspec import Struct
@@ -48,15 +48,20 @@ def browsed(answer: ServiceAnswer, at: int, begins: Prefixes) -> Browsed:
     """One result of a Browse or BrowseNext, by its place among those that were sent."""
     result = answer.result(at)
     (status,) = U32(result, 0)
+    point = result[8 : text(result, 4)]
+    return Browsed(status, point, tuple(found(answer, at, begins)))
+
+
+def found(answer: ServiceAnswer, at: int, begins: Prefixes) -> Iterator[Reference]:
+    """The references of one result, one by one: there may be ten thousands."""
+    result = answer.result(at)
     end = text(result, 4)
-    point = result[8:end]
     (number,) = I32(result, end)
-    place, found = end + 4, []
+    place = end + 4
     for _ in range(number):
         behind = reference(result, place)
-        found.append(_reference(result, place, behind, begins))
+        yield _reference(result, place, behind, begins)
         place = behind
-    return Browsed(status, point, tuple(found))
 
 
 def _reference(result: bytes, start: int, end: int, begins: Prefixes) -> Reference:

@@ -70,6 +70,9 @@ def gauges(parts: Parts) -> dict[str, float]:
         gauges[f'link_up{{asset="{name}"}}'] = server.links.up
         gauges[f'link_in_flight{{asset="{name}"}}'] = server.links.in_flight
         gauges[f'opcua_upstream_sessions{{asset="{name}"}}'] = len(server.links.open_now)
+    for name, station in parts.opcua_collector.status().items():
+        for what in ("items", "denied", "refused"):
+            gauges[f'opcua_tags_{what}{{asset="{name}"}}'] = station[what]
     for quality, number in parts.values.qualities().items():
         gauges[f'tags{{quality="{quality}"}}'] = number
     for name, value in parts.journal.status().items():

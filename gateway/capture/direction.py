@@ -21,7 +21,7 @@ OPCUA = frozenset({b"HELF", b"ACKF", b"ERRF", b"OPNF", b"MSGF", b"MSGC", b"MSGA"
 MOST_CHUNK = 1 << 20
 "Chunks that are agreed on have some 64 KiB."
 BY_OPCUA_SERVER = frozenset({b"ACKF", b"ERRF"})
-ANSWERS = frozenset({425, 431, 449, 464, 470, 476, 530, 533, 634, 667, 676, 715, 754, 790, 829, 397})
+ANSWERS = frozenset({425, 431, 449, 464, 470, 476, 530, 536, 634, 667, 676, 715, 754, 790, 829, 397})
 "Numbers of frequent answers, ServiceFault last."
 
 

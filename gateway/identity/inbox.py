@@ -40,6 +40,8 @@ class Bounds(Struct, frozen=True):
     "From one address, so that one peer with a generator fills an eighth."
     a_minute: int = 30
     "Files written in a minute: each costs a few directory entries, an attacker's certificate nothing."
+    a_minute_of_one: int = 10
+    "Those from one address: a generator behind it must not spend what a new application needs to be seen."
     rejected: int = 256
     "Rejected certificates that are remembered; the oldest is forgotten and may wait again."
 
@@ -80,7 +82,7 @@ class Inbox:
         self.dropped = 0
         "Certificates that were not kept, since the bounds were reached."
         self._minute = 0
-        self._written = 0
+        self._written: Counter[str] = Counter()
 
     # the gateway ----------------------------------------------------------------------------------------
 
@@ -95,10 +97,10 @@ class Inbox:
         name = _name(found[0])
         if any((self.folder / state / name).exists() for state in ("inbox", "rejected", "trusted")):
             return False
-        if not self._may_write(now):
+        source = _address(source)
+        if not self._may_write(source, now):
             self.dropped += 1
             return False
-        source = _address(source)
         self._make_room(source)
         seen = Seen(EPOCH + timedelta(microseconds=now.wall_ns // 1000), source, refused.code)
         try:
@@ -108,12 +110,16 @@ class Inbox:
             return False
         return True
 
-    def _may_write(self, now: Now) -> bool:
+    def _may_write(self, source: str, now: Now) -> bool:
         minute = now.mono_ns // (60 * SECOND)
         if minute != self._minute:
-            self._minute, self._written = minute, 0
-        self._written += 1
-        return self._written <= self.bounds.a_minute
+            self._minute = minute
+            self._written.clear()
+        bounds = self.bounds
+        if self._written[source] >= bounds.a_minute_of_one or self._written.total() >= bounds.a_minute:
+            return False
+        self._written[source] += 1
+        return True
 
     def _make_room(self, source: str) -> None:
         """Unlink the oldest of this source if it has its share, of the one with most if the inbox is full."""

@@ -25,7 +25,7 @@ from gateway.inspect.opcua.servers import Servers
 from gateway.inspect.plant import Plant
 from gateway.inspect.refusals import Refusals
 from gateway.inspect.segments import Closed, Data, End, Event, Gap, Odd, Opened, Progress
-from gateway.model.decision import Decision
+from gateway.model.decision import Decision, Reason
 from gateway.wire.modbus.behaviour import Watch
 from gateway.wire.modbus.frames import Illegal, Unsupported
 from gateway.wire.modbus.functions import Request, name
@@ -255,7 +255,7 @@ class Inspection:
                 judge.door(unit),
                 heard.operations,
                 heard.time,
-                nowhere=f"unit {unit} is no asset",
+                nowhere=Reason("wire.unmapped_unit", "wire", f"unit {unit} is no asset"),
             )
         fallback = f"modbus.{name(heard.adu.pdu[0])}"
         talk.summary.decided(heard.operations, decisions, fallback, heard.frame)

@@ -78,7 +78,7 @@ class Judge:
         operations: Sequence[Operation],
         time_ns: int,
         *,
-        nowhere: str = "it is addressed to no asset",
+        nowhere: Reason | None = None,
     ) -> list[Decision]:
         """One decision for each operation of a request; `nowhere` says why there is none."""
         if source not in self._who:
@@ -86,7 +86,8 @@ class Judge:
                 1, len(operations)
             )
         if not operations:
-            return [_unasked("wire.unmapped_unit", nowhere)]
+            reason = nowhere or Reason("wire.unmapped_unit", "wire", "it is addressed to no asset")
+            return [_unasked(reason.code, reason.msg)]
         self._keep_time(time_ns)
         caller, now = self._caller(source, door), moment(time_ns)
         subject = caller.identity.subject

@@ -156,7 +156,8 @@ class OpcuaServer(Struct, frozen=True, kw_only=True):
     """Whether a Write or Call of several items goes only if all of them are allowed: a setpoint without its
     enable may be worse than neither."""
     hide: bool = False
-    "Whether references to nodes that the caller may not browse are left out of browse results."
+    """Whether references to nodes that the caller may not browse are left out of browse results, and paths to
+    them lead nowhere."""
     publishing_ms: int = 1_000
     "Publishing interval of the collector's subscription."
 

@@ -19,8 +19,9 @@ from gateway.guard.passage import Door
 from gateway.model.asset import Asset, Tag
 from gateway.model.moment import Now
 from gateway.publish.backoff import BackOff
+from gateway.publish.opcua_endings import Ended
 from gateway.publish.opcua_items import bad
-from gateway.publish.opcua_talk import Ended, Talk
+from gateway.publish.opcua_talk import Talk
 from gateway.publish.ports import Alarm, Count, Holder, Server
 from gateway.publish.values import Values
 

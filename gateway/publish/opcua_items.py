@@ -116,13 +116,22 @@ class Items:
         self.namespaces = tuple(namespaces)
         self.sampling_ms = max((float(each.tag.poll_ms) for each in made.values()), default=0.0)
         "The longest of the sampling intervals, as the server revised them."
-        self._known: dict[str, None] = {}
-        "Tags with a value that holds until the server says otherwise."
+        self._known: dict[str, tuple[Tag, DataValue]] = {}
+        "Tags with a value that holds until the server says otherwise, and what it said."
+        self._trusted = True
+        "Whether our clock was trusted when they were last told."
 
     def readings(self, changes: Sequence[Change], now: Now) -> list[Reading]:
-        """What a notification says; of several about one tag the last."""
-        age_ns = int(self.pace.publishing_ms * MILLISECOND)
+        """What a notification says; of several about one tag the last.
+
+        Where our clock has become trusted, or is not any more, all values say so, unchanged ones too.
+        """
         found: dict[str, Reading] = {}
+        if now.trusted != self._trusted:
+            self._trusted = now.trusted
+            for name, (tag, value) in self._known.items():
+                found[name] = reading(tag, value, now, self._vouched_ns)
+        age_ns = int(self.pace.publishing_ms * MILLISECOND)
         for change in changes:
             each = self.watched.get(change.handle)
             if each is None:
@@ -132,14 +141,18 @@ class Items:
             if found[name].quality is Quality.BAD:
                 self._known.pop(name, None)
             else:
-                self._known[name] = None
+                self._known[name] = (each.tag, change.value)
         return list(found.values())
+
+    @property
+    def _vouched_ns(self) -> int:
+        """How old a value may be that a message confirms: a sampling and a publishing interval."""
+        return int((self.pace.publishing_ms + self.sampling_ms) * MILLISECOND)
 
     def unchanged(self, but: Sequence[Reading], now: Now) -> tuple[list[str], int]:
         """The tags that a message vouches for by not naming them, and until when (monotonic ns)."""
         named = {each.tag for each in but}
-        until_ns = now.mono_ns - int((self.pace.publishing_ms + self.sampling_ms) * MILLISECOND)
-        return [name for name in self._known if name not in named], until_ns
+        return [name for name in self._known if name not in named], now.mono_ns - self._vouched_ns
 
     def drop(self, handles: Iterable[int]) -> list[Tag]:
         """These are watched no longer."""

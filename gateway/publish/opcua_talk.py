@@ -11,12 +11,11 @@ Rules that hold here:
 
 from collections.abc import Callable, Iterable, Sequence
 
-from msgspec import Struct
-
 from gateway.model.asset import Tag
 from gateway.model.decision import Why
 from gateway.model.moment import SECOND, Now
 from gateway.model.sample import Quality
+from gateway.publish.opcua_endings import Ended, doubt, wrong
 from gateway.publish.opcua_items import MILLISECOND, Items, Pace, Watched, bad, pace, refused, watched
 from gateway.publish.ports import Away, Count, Server, Session
 from gateway.publish.values import Values
@@ -37,25 +36,6 @@ SETTING_UP_ANSWERS = 10
 "… and in times that the asset has for one request: a session needs six of them."
 REFUSED_AGAIN_S = 30.0
 "How long until items are asked for again that the server did not make: a PLC fills its address space slowly."
-LAST_SEQUENCE = 0xFFFF_FFFF
-"Then it begins again with 1 (OPC 10000-4 §7.20)."
-REASONS: dict[Why, str] = {
-    Why.NO_ANSWER: "device_down",
-    Why.NO_PATH: "device_down",
-    Why.BUSY: "busy",
-    Why.DENIED: "denied",
-    Why.NOT_RECORDED: "not_recorded",
-}
-"What tags say when a question of ours ended like that."
-
-
-class Ended(Struct, frozen=True):
-    """It is over."""
-
-    reason: str
-    "What tags say."
-    why: str
-    "For people."
 
 
 class Talk:
@@ -114,6 +94,7 @@ class Talk:
         if session is None or self.items is None:
             return False
         if not all(await session.allowed(self._ask_subscription())):
+            self._values.update(bad(self.items.drop(list(self.items.watched)), "denied"), self._clock())
             return False
         allowed: set[int] = set()
         for some in _batches(list(self._wanted.items()), MOST_AT_ONCE):
@@ -138,9 +119,9 @@ class Talk:
         if not self._wanted:
             return Ended("unknown_namespace", "the server has none of the namespaces that tags name")
         answer = await session.ask(self._ask_subscription())
-        if (ended := _wrong(answer, "CreateSubscription")) is not None:
+        if (ended := wrong(answer, "CreateSubscription")) is not None:
             return ended
-        assert isinstance(answer, ServiceAnswer)  # noqa: S101 # `_wrong` said so
+        assert isinstance(answer, ServiceAnswer)  # noqa: S101 # `wrong` said so
         at = answer.start
         (self._subscription,), (interval,) = U32(answer.body, at), DOUBLE(answer.body, at + 4)
         (lifetime,), (keep_alive,) = U32(answer.body, at + 12), U32(answer.body, at + 16)
@@ -166,9 +147,9 @@ class Talk:
                 self._at_once //= 2
                 left = some + left
                 continue
-            if (ended := _wrong(answer, "CreateMonitoredItems")) is not None:
+            if (ended := wrong(answer, "CreateMonitoredItems")) is not None:
                 return ended
-            assert isinstance(answer, ServiceAnswer)  # noqa: S101 # `_wrong` said so
+            assert isinstance(answer, ServiceAnswer)  # noqa: S101 # `wrong` said so
             self._made(some, answer)
         self.refused_again_ns = self._clock().mono_ns + int(REFUSED_AGAIN_S * SECOND)
         return None
@@ -229,31 +210,20 @@ class Talk:
             if answer is Why.BUSY and not busy:
                 busy = True  # a permit that died with its bundle; in doubt, the watchdog knows
                 continue
-            if (ended := _wrong(answer, "Publish", self._why)) is not None:
+            if (ended := wrong(answer, "Publish", self._why)) is not None:
                 return ended
             busy = False
-            assert isinstance(answer, ServiceAnswer)  # noqa: S101 # `_wrong` said so
+            assert isinstance(answer, ServiceAnswer)  # noqa: S101 # `wrong` said so
             said = read_published(answer, begins)
             if not isinstance(said, Published):
                 return Ended("wrong_answer", said.what)
-            if (ended := self._doubt(said, last)) is not None:
+            if (ended := doubt(said, self._subscription, last)) is not None:
                 return ended
             acknowledged = []
             if not said.keep_alive:
                 last = said.sequence
                 acknowledged = [(self._subscription, last)]
             self._take(said, self.items, self._clock())
-
-    def _doubt(self, said: Published, last: int) -> Ended | None:
-        """Why a message makes us begin anew."""
-        if said.ended is not None:
-            return Ended(refused(said.ended), "the server ended the subscription")
-        if said.subscription != self._subscription:
-            return Ended("wrong_answer", f"news of subscription {said.subscription}, which is not ours")
-        due = 1 if last == LAST_SEQUENCE else last + 1
-        if said.sequence == due or (said.keep_alive and said.sequence <= due):
-            return None
-        return Ended("gap", f"message {said.sequence} where {due} was due")
 
     def _take(self, said: Published, items: Items, now: Now) -> None:
         self._count("opcua_messages")
@@ -283,15 +253,6 @@ class Talk:
     def _next(self) -> int:
         self._handle += 1
         return self._handle
-
-
-def _wrong(answer: ServiceAnswer | Why, service: str, why: str = "") -> Ended | None:
-    """Why an answer is of no use."""
-    if isinstance(answer, Why):
-        return Ended(REASONS.get(answer, answer.value), why or f"{service}: {answer.value}")
-    if not answer.good:
-        return Ended(refused(answer.status), f"{service}: the server says {refused(answer.status)}")
-    return None
 
 
 def _batches(items: list[tuple[int, Watched]], most: int) -> Iterable[list[tuple[int, Watched]]]:

@@ -184,3 +184,19 @@ async def test_what_policy_denies_is_bad_within_a_second_and_asked_again_under_a
 def _policy(scene: Scene, denies: set[str] | None = None) -> None:
     scene.policy.denies = denies or set()
     scene.policy.revision += "+"
+
+
+@pytest.mark.needs("node-opcua")
+async def test_a_server_of_another_make_is_collected_and_keeps_alive(
+    pki: Pki, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    where = tmp_path_factory.mktemp("node")
+    fixed = tag("fixed", "Specimen.Double", stale_ms=1_000)
+    with plant(pki, where, free_port(), "node-opcua", name="plc-ua") as other:
+        async with collecting(pki, other, COUNTER, fixed, tag("missing", "Specimen.NoSuchNode")) as scene:
+            first = await scene.until("counter", good)
+            await scene.until("counter", beyond(first.value))
+            before = await scene.until("fixed", good)
+            await asyncio.sleep(1.5)
+            assert scene.told("fixed") == replace(before, mono_ns=scene.told("fixed").mono_ns)
+            assert scene.told("missing").reason == "bad_node_id_unknown"

@@ -8,7 +8,7 @@ from struct import pack, unpack_from
 import pytest
 
 from gateway.relay.link import opcua as link
-from gateway.wire.opcua import asking
+from gateway.wire.opcua import asking, login, tokens, usersecret
 from gateway.wire.opcua.request import Request
 from gateway.wire.opcua.status import Status
 from tests.pki import Pki, pki
@@ -137,7 +137,7 @@ async def test_invariant_9_a_server_that_takes_nothing_is_sent_no_more_than_so_m
         peer = await bench.peer()
         for connection in bench.plant.connections:
             connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        names = [f"{at:04}" + "n" * 4_000 for at in range(60)]
+        names = [f"{at:04}" + "n" * 1_000 for at in range(100)]
         (session,) = bench.listener.sessions
         assert session.link is not None
         transport = session.link._transport
@@ -148,3 +148,60 @@ async def test_invariant_9_a_server_that_takes_nothing_is_sent_no_more_than_so_m
             assert transport.get_write_buffer_size() < 500_000
         assert Status.TIMEOUT in found
         assert found[-1] not in (0, Status.TIMEOUT)
+
+
+async def test_what_could_not_be_decided_again_is_looked_at_until_it_is(pki: Pki, tmp_path: Path) -> None:
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.peer()
+        number = await subscription(peer)
+        await peer.ask(asking.create_items(number, [asking.Item(node("x"), 1, 100.0)], 1, 0))
+        journal, failures = bench.stage.door.journal, [OSError("once"), OSError("twice")]
+        before = journal.denied
+
+        def denied(*told: object) -> None:
+            if failures:
+                raise failures.pop()
+            before(*told)  # type: ignore[arg-type]
+
+        journal.denied = denied  # type: ignore[method-assign,assignment]
+        judging(bench, lambda operation: operation.opcua.node == "nsu=urn:acme:plc;s=x")
+        await peer.over()
+        assert not failures
+
+
+async def test_the_name_of_a_session_writes_no_lines_of_its_own(pki: Pki, tmp_path: Path) -> None:
+    async with door(pki, tmp_path) as bench:
+        peer = await bench.client()
+        assert isinstance(await peer.create(name="a\nERROR \x1b[2Jb"), login.Upstream)
+        (session,) = bench.listener.sessions
+        assert session.name == "a?ERROR ?[2Jb"
+
+
+def test_secrets_are_not_printed() -> None:
+    shown = repr([login.Account("anna", "geheim"), tokens.Named("anna", usersecret.Secret("geheim", True))])
+    assert "geheim" not in shown
+    assert "anna" in shown
+
+
+async def test_paths_to_what_is_hidden_lead_nowhere(pki: Pki, tmp_path: Path) -> None:
+    """Whoever knows a name could else learn the node that no browse shows."""
+
+    async def leads(connection: Connection, request: Request) -> bytes:
+        found = [pack("<Ii", 0, 1) + node(name) + pack("<I", 0xFFFF_FFFF) for name in ("a", "secret", "b")]
+        return good(request, pack("<i", 3) + b"".join(found) + pack("<i", 0))
+
+    one = node("root") + pack("<i", 1) + b"\0\x21\0\1" + pack("<Hi", 2, 1) + b"a"
+    asked = asking.header("TranslateBrowsePathsToNodeIds", 1, 0) + pack("<i", 3) + 3 * one
+    for hide in (False, True):
+        folder = tmp_path / str(hide)
+        folder.mkdir()
+        async with door(pki, folder, server={"hide": hide}) as bench:
+            judging(bench, lambda operation: operation.opcua.node == "nsu=urn:acme:plc;s=secret")
+            bench.plant.script["TranslateBrowsePathsToNodeIds"] = leads
+            answer = await (await bench.peer()).ask(asked)
+            assert not service_status(answer)
+            assert (b"secret" in answer) is not hide
+            assert (pack("<Ii", 0x806F0000, 0) in answer) is hide
+            assert node("a") in answer
+            assert node("b") in answer
+            await until(lambda b=bench: all(each.in_flight == 0 for each in b.listener.sessions))  # type: ignore[misc]

@@ -98,6 +98,22 @@ async def test_who_guesses_passwords_loses_the_channel(pki: Pki, tmp_path: Path)
         assert lost.status == Status.SECURITY_CHECKS_FAILED
 
 
+async def test_nobody_guesses_passwords_of_others_from_a_session_of_his_own(pki: Pki, tmp_path: Path) -> None:
+    users = OpcuaUsers(passwords=file_of(tmp_path / "users", "anna", "otto"))
+    async with door(pki, tmp_path, users=users) as bench:
+        peer = await bench.peer("client", login.Account("anna", SECRET))
+        told = [await peer.activate(login.Account("otto", each)) for each in (SECRET, "wrong")]
+        assert [each.status for each in told if isinstance(each, login.Refused)] == [
+            Status.IDENTITY_CHANGE_NOT_SUPPORTED
+        ] * 2, "right and wrong are told alike"
+        for at in range(MOST_FAILED_USERS):
+            assert isinstance(await peer.activate(login.Account("anna", f"{at}")), login.Refused)
+        lost = await peer.over()
+        assert lost is not None
+        assert lost.status == Status.SECURITY_CHECKS_FAILED
+        assert who(bench) == ["user:anna"], "the session is hers, and waits for her"
+
+
 async def test_invariant_7_a_user_who_is_removed_loses_his_sessions(pki: Pki, tmp_path: Path) -> None:
     users = OpcuaUsers(passwords=file_of(tmp_path / "users", "anna", "otto"))
     async with door(pki, tmp_path, users=users) as bench:

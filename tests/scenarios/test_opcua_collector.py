@@ -10,6 +10,7 @@ import pytest
 
 from gateway.model.asset import Asset, DataType, OpcuaServer, Speaks, Tag
 from gateway.model.decision import Why
+from gateway.model.moment import Now
 from gateway.model.sample import Quality, Sample
 from gateway.publish.opcua_collector import OpcuaCollector
 from gateway.publish.opcua_items import pace
@@ -180,6 +181,8 @@ class Scene(North):
 
     def __init__(self, *tags: Tag) -> None:
         super().__init__()
+        self.trusted = True
+        self.now = self.time
         self.asset = Asset(
             name="plc-1",
             host="127.0.0.1",
@@ -204,6 +207,11 @@ class Scene(North):
             backoff_s=30.0,
         )
         self.collector.replace(tags)
+
+    def time(self) -> Now:
+        """What the clock shows, and whether it is believed."""
+        now = self.moment()
+        return Now(now.wall_ns, now.mono_ns, self.trusted, now.judge_ns)
 
     async def look(self, seconds: float = 0.0, step: float = 1.0) -> None:
         """Let time pass, look as often as the collector does, and let everybody act."""
@@ -519,3 +527,27 @@ async def test_an_age_that_a_keep_alive_gives_is_from_before_it() -> None:
     last = scene.values.last("plc-1.a")
     assert last is not None
     assert last[0] == 9, "the old value is no measure of the next step"
+
+
+async def test_a_clock_that_is_not_trusted_any_more_is_said_of_values_that_do_not_change() -> None:
+    scene = await started(tag("a"))
+    await scene.says(notification(1, (1, 1.0, 0)))
+    assert scene.reason("a") == ""
+    scene.trusted = False
+    await scene.look(5)
+    await scene.says(notification(2))
+    assert (scene.told("a").value, scene.reason("a")) == (1.0, "clock")
+    assert scene.now().mono_ns - scene.known("a").mono_ns == 2 * 10**9, "no younger than it is"
+    scene.trusted = True
+    await scene.says(notification(2))
+    assert scene.reason("a") == ""
+
+
+async def test_a_subscription_that_is_denied_from_now_on_leaves_no_value_good() -> None:
+    scene = await started(tag("a"))
+    await scene.says(notification(1, (1, 1.0, 0)))
+    scene.server.denies = {"CreateSubscription"}
+    scene.server.stuck = True  # and another session takes its time
+    scene.policy.revision = "rev-2"
+    await scene.look()
+    assert scene.reason("a") == "denied"

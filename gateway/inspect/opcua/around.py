@@ -18,9 +18,6 @@ class Shown(Struct, frozen=True):
 
     server: bool
     certificate: Certificate
-    uri: str | None
-    "The ApplicationUri of a client that is let in, byte for byte."
-    chain: bytes
 
 
 class Around:
@@ -47,8 +44,6 @@ class Around:
             known = place.asset.opcua if place is not None else None
             leaf = (certificates(chain) or (chain,))[0]
             verdict, why = pinned(leaf, known.server_certificate if known is not None else None)
-            return Shown(True, described(chain, verdict, why), None, chain)
+            return Shown(True, described(chain, verdict, why))
         zone = door.zone if door.section is not None else None
-        verdict, why, admitted = self.trust.client(chain, zone, now)
-        uri = admitted.application_uri if admitted is not None else None
-        return Shown(False, described(chain, verdict, why), uri, chain)
+        return Shown(False, described(chain, *self.trust.client(chain, zone, now)))

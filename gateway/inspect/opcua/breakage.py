@@ -59,9 +59,9 @@ def breaks(line: Line, door: Door, *, named: bool, mapped: bool) -> Iterator[Bre
     answers = ANSWERS if line.request else FROM_SERVERS
     for found in line.findings:
         if found in answers:
-            yield Break(found, answers[found], line.why or _detail(line, found))
+            yield Break(found, answers[found], _detail(line, found))
     for shown in line.shown:
-        if shown.certificate.refused and (line.encrypted or shown.server):
+        if shown.certificate.refused:
             then = "no session with it" if shown.server else "closed (BadSecurityChecksFailed)"
             yield Break(f"certificate.{shown.certificate.verdict}", then, shown.certificate.why)
     if line.request:
@@ -79,8 +79,9 @@ def _request(line: Line, section: OpcuaListener | None) -> Iterator[Break]:
     session = line.details.get("session")
     if session is not None:
         for shown in line.shown:
-            if shown.uri is not None and session["application"] != shown.uri:
-                detail = f"it says it is {session['application']}, its certificate says {shown.uri}"
+            uri = shown.certificate.uri
+            if uri is not None and session["application"] != uri:
+                detail = f"it says it is {session['application']}, its certificate says {uri}"
                 yield Break("application_uri", status_name(Status.CERTIFICATE_URI_INVALID), detail)
     if section is None:
         return
@@ -106,6 +107,8 @@ def _slow(line: Line, section: OpcuaListener | None) -> Iterator[Break]:
 
 
 def _detail(line: Line, found: OpcuaFinding) -> str:
+    if found in (OpcuaFinding.MALFORMED, OpcuaFinding.MALFORMED_ANSWER):
+        return line.why
     if found is OpcuaFinding.UNSUPPORTED_SERVICE:
         return f"{line.service} is never forwarded"
     if found in (OpcuaFinding.DEPRECATED_POLICY, OpcuaFinding.UNKNOWN_POLICY):

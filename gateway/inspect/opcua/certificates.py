@@ -15,7 +15,7 @@ from gateway.config.settings import Settings, Zone
 from gateway.identity import application, trust_folder
 from gateway.identity.application import Unfit
 from gateway.identity.certificate import Refused, fingerprint
-from gateway.identity.chain import Admitted, Lists, judge
+from gateway.identity.chain import Lists, judge
 from gateway.identity.trust import ZoneTrust
 from gateway.model.errors import IdentityError
 from gateway.model.moment import Now
@@ -77,14 +77,14 @@ class Trust:
         self._folder = settings.gateway.data / "trust" if settings is not None else None
         self._lists: dict[str, Lists] = {}
 
-    def client(self, chain: bytes, zone: str | None, now: Now) -> tuple[str, str, Admitted | None]:
-        """Verdict, reason where refused, and who it is."""
+    def client(self, chain: bytes, zone: str | None, now: Now) -> tuple[str, str]:
+        """Verdict, and the reason where it is refused."""
         named = self._zones.get(zone) if zone is not None else None
         lists = self._of(named) if named is not None else _approving(chain)
         found = judge(chain, lists).at(now)
         if isinstance(found, Refused):
-            return found.code, found.message, None
-        return "admitted" if named is not None else "admitted once approved", "", found
+            return found.code, found.message
+        return "admitted" if named is not None else "admitted once approved", ""
 
     def _of(self, zone: Zone) -> Lists:
         known = self._lists.get(zone.name)

@@ -169,7 +169,7 @@ class OpcuaSummary(Struct):
             noted(self.sessions, f"{session['name']} of {session['application']}").at(line.frame)
         if "user" in told:
             who = told["user"]
-            noted(self.users, who["kind"] + (f" {who['name']}" if who["name"] else "")).at(line.frame)
+            noted(self.users, f"{who['name']} ({who['kind']})" if who["name"] else who["kind"]).at(line.frame)
         offered = told.get("endpoints") or (session or {}).get("endpoints") or ()
         for endpoint in offered:
             key = f"{endpoint['url']} {endpoint['policy']} {endpoint['mode']}"

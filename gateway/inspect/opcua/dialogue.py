@@ -28,8 +28,8 @@ TLS_HANDSHAKE = b"\x16\x03"
 UNSEEN = "acknowledges_unseen"
 MOST_BODY = 8 << 20
 "Bytes of a message that are kept; the gateway takes 2 MiB."
-DISCOVERY = frozenset({"FindServers", "GetEndpoints"})
-"What may come without security."
+DISCOVERY = frozenset({"FindServers", "GetEndpoints", None})
+"What may come without security; None is what cannot be read."
 HEADER = 24
 "Of a chunk of a message: type, size, channel, token, sequence, request."
 
@@ -174,6 +174,7 @@ class Dialogue:
             line.shown = (shown,)
         if policy != "None":
             line.encrypted = True
+            side.number = None  # it has one, which nobody can read
             if not side.request:
                 self._channel = head.channel_id
             return
@@ -246,11 +247,13 @@ class Dialogue:
             return line
         if self._signature is None and side.request:
             self._signature = _signature(body)
-            body = body[: len(body) - self._signature]
-            self.services.mode = "Sign" if self._signature else self.services.mode
+            if self._signature is not None:
+                body = body[: len(body) - self._signature]
+                self.services.mode = "Sign" if self._signature else "None"
+                self.services.policy = None if self._signature else "None"
         read = self.services.request if side.request else self.services.answer
         self.session = read(line, body)
-        if side.request and not self._told and line.service not in DISCOVERY and line.kind == "MSG":
+        if side.request and not self._told and line.kind == "MSG" and line.service not in DISCOVERY:
             self._told = True
             signed = self.services.mode == "Sign"
             line.findings += (OpcuaFinding.SIGN_ONLY if signed else OpcuaFinding.MODE_NONE,)
@@ -300,9 +303,9 @@ class Dialogue:
         return line
 
 
-def _signature(body: bytes) -> int:
-    """How much of a request is signature, where no OpenSecureChannel said by which policy."""
+def _signature(body: bytes) -> int | None:
+    """How much of a request is signature, where no OpenSecureChannel said so; None if it cannot be read."""
     for size in (0, opening.SIGNATURE, 20):
         if not isinstance(read_request(body[: len(body) - size]), Malformed):
             return size
-    return 0
+    return None

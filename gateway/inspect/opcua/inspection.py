@@ -19,10 +19,11 @@ from gateway.inspect.opcua.servers import UNNAMED
 from gateway.inspect.plant import Plant
 from gateway.inspect.refusals import Group, Refusals, Stops, stopping
 from gateway.inspect.segments import Opened
-from gateway.model.decision import Decision
+from gateway.model.decision import Decision, Reason
 from gateway.model.operation import Operation, Protocol
 from gateway.wire.opcua.request import Request, Unsupported
 
+NOWHERE = Reason("wire.unmapped_server", "wire", "the server is no asset")
 DENIED = "BadUserAccessDenied"
 "What stands in the place of an item that policy denies."
 
@@ -102,7 +103,7 @@ class OpcuaInspection:
             return list(judge.unread(str(line.findings[0])))
         client, way = dialogue.opened.client, self._way(dialogue)
         if not line.operations:
-            return list(judge.decide(client, way, (), line.time, nowhere="the server is no asset"))
+            return list(judge.decide(client, way, (), line.time, nowhere=NOWHERE))
         if any(map(_unnamed, line.operations)):
             return [
                 None if _unnamed(each) else judge.decide(client, way, [each], line.time)[0]
@@ -122,7 +123,7 @@ class OpcuaInspection:
         for at, decision in enumerate(decided):
             kind = line.operations[at].kind if line.operations else line.function
             for stops, reason in stopping(decision) if decision is not None else ():
-                if reason.code == "wire.unsupported_service":
+                if reason.code in _TOLD:
                     continue  # told among what breaks
                 group = Group(stops, client, None, asset, kind, reason.code, DENIED)
                 self._refusals.note(group, line.frame, line.time)
@@ -145,4 +146,8 @@ def _unnamed(operation: Operation) -> bool:
     )
 
 
+_TOLD = frozenset(
+    {"wire.unsupported_service", NOWHERE.code, "wire.too_many_operations", "wire.nothing_to_do"}
+)
+"Reasons that stand among what breaks already."
 _SPOKEN = frozenset(each for each in UNNAMED if each)

@@ -55,9 +55,9 @@ def opened(line: Line, head: OpenHead) -> str:
     policy = policy_name(uri)
     line.channel = head.channel_id
     line.details = {"policy": policy, "thumbprint": head.thumbprint.hex() or None}
-    if policy in DEPRECATED:
+    if policy in DEPRECATED and line.request:
         line.findings += (OpcuaFinding.DEPRECATED_POLICY,)
-    elif uri != NONE_URI and uri not in BY_URI:
+    elif uri != NONE_URI and uri not in BY_URI and line.request:
         line.findings += (OpcuaFinding.UNKNOWN_POLICY,)
     if line.request:
         line.details["renew"] = head.channel_id != 0

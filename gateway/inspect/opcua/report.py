@@ -98,8 +98,10 @@ def traffic(summary: OpcuaSummary) -> Iterator[str]:
     yield from _listed("endpoint", [f"{url}   {spoken(times)}" for url, times in summary.urls.items()])
     for policy, channel in summary.channels.items():
         yield _channel(policy, channel)
-    shown = [_certificate(*row) for row in summary.certificates.items()]
-    yield from _listed("certificate", [text for row in shown for text in row], most=3 * MOST_LISTED)
+    for key, row in list(summary.certificates.items())[:MOST_LISTED]:
+        yield from _certificate(key, row)
+    if len(summary.certificates) > MOST_LISTED:
+        yield f"  and {len(summary.certificates) - MOST_LISTED} more certificates"
     yield from _listed("offered", [_endpoint(each) for each in summary.endpoints.values()])
     yield from _listed("session", [f"{who}   {spoken(times)}" for who, times in summary.sessions.items()])
     yield from _listed("user", [f"{who}   {spoken(times)}" for who, times in summary.users.items()])
@@ -134,24 +136,21 @@ def _channel(policy: str, channel: Channel) -> str:
     return f"  channel {policy}, {modes}: {begun}; {'; '.join(sizes)}"
 
 
-def _certificate(key: tuple[bool, str], row: tuple[Certificate, Any]) -> list[str]:
+def _certificate(key: tuple[bool, str], row: tuple[Certificate, Any]) -> Iterator[str]:
     server, _ = key
     found, times = row
     sent = f"chain of {found.chain}" if found.chain > 1 else "alone"
     issued = "self-signed" if found.self_signed else f"issued by {found.issuer}"
     facts = ", ".join(filter(None, [found.key, found.hash, issued, sent]))
-    lines = [
-        f"of the {'server' if server else 'client'}: {found.subject or 'cannot be read'}   {spoken(times)}",
-        f"  {found.uri or 'no ApplicationUri'}; {facts}",
-        f"  {found.begins} to {found.until}, SHA-256 {found.fingerprint}",
-    ]
+    who = "server" if server else "client"
+    yield f"  certificate of the {who}: {found.subject or 'cannot be read'}   {spoken(times)}"
+    yield f"    {found.uri or 'no ApplicationUri'}; {facts}"
+    yield f"    {found.begins} to {found.until}, SHA-256 {found.fingerprint}"
     if found.refused:
-        lines.append(f"  the gateway would refuse it: {found.verdict}: {found.why}")
-    elif not server:
-        lines.append(f"  the gateway: {found.verdict}")
+        yield f"    the gateway would refuse it: {found.verdict}: {found.why}"
     else:
-        lines.append(f"  the gateway: {found.verdict} (assets[].opcua.server_certificate)")
-    return lines
+        place = " (assets[].opcua.server_certificate)" if server else ""
+        yield f"    to the gateway: {found.verdict}{place}"
 
 
 def _endpoint(found: dict[str, Any]) -> str:
@@ -187,11 +186,11 @@ def _nodes(summary: OpcuaSummary) -> Iterator[str]:
         yield f"    and {beyond} × nodes beyond what is counted by name"
 
 
-def _listed(what: str, lines: list[str], most: int = MOST_LISTED) -> Iterator[str]:
-    for text in lines[:most]:
+def _listed(what: str, lines: list[str]) -> Iterator[str]:
+    for text in lines[:MOST_LISTED]:
         yield f"  {what} {text}"
-    if len(lines) > most:
-        yield f"  and {len(lines) - most} more lines"
+    if len(lines) > MOST_LISTED:
+        yield f"  {what} and {len(lines) - MOST_LISTED} more"
 
 
 __all__ = ["Line", "line", "traffic"]

@@ -14,6 +14,7 @@ from gateway.inspect.opcua.findings import OpcuaFinding
 from gateway.inspect.opcua.line import Asked, Line
 from gateway.inspect.opcua.servers import Door, bounds, context
 from gateway.inspect.plant import Plant, moment
+from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.operation import Operation
 from gateway.wire.opcua.answer import ServiceAnswer, read_answer, read_response_header
 from gateway.wire.opcua.binary import BROKEN
@@ -43,6 +44,9 @@ MOST_SESSIONS = 64
 "Sessions followed on one connection."
 NAMESPACES = "i=2255"
 "Server_NamespaceArray."
+ASSUMED = OpcuaPolicy.BASIC256SHA256.value, OpcuaMode.SIGN_AND_ENCRYPT.value
+"""Policy is asked as if a client without security, or with a deprecated one, came by a channel like this:
+as it came so far the gateway would never hear it."""
 IMPROPER = {
     Status.TOO_MANY_OPERATIONS: OpcuaFinding.TOO_MANY_OPERATIONS,
     Status.NOTHING_TO_DO: OpcuaFinding.NOTHING_TO_DO,
@@ -133,7 +137,8 @@ class Services:
                 self._local(line, found, session)
             else:
                 self._operations(line, found, session)
-        self._wait(line, found, session, len(body))
+        if line.kind != "CLO":  # that is never answered
+            self._wait(line, found, session, len(body))
         return session
 
     def _operations(self, line: Line, request: Request, session: Session) -> None:
@@ -172,8 +177,9 @@ class Services:
         found = session.contexts.get(namespaces)
         if found is None:
             session.contexts.clear()
-            policy = None if self.policy == "None" else self.policy
-            found = context(namespaces, policy, self.mode, session.owned)
+            secure = self.policy in tuple(OpcuaPolicy) and self.mode in tuple(OpcuaMode)
+            channel = (self.policy, self.mode) if secure else ASSUMED
+            found = context(namespaces, *channel, session.owned)
             session.contexts[namespaces] = found
         return found
 

@@ -55,8 +55,13 @@ class Again:
         while self._late:
             session = next(iter(self._late))
             del self._late[session]
-            if session.active:
+            if not session.active:
+                continue
+            try:
                 await self._session(session)
+            except Exception:
+                self._late[session] = None  # what could not be decided is looked at again, not let be
+                raise
 
     async def _session(self, session: Session) -> None:
         door = self._listener.door

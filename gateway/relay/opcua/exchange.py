@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.relay.opcua.listener import OpcuaListener
 
 TRANSFER = "TransferSubscriptions"
-BROWSING = frozenset({"Browse", "BrowseNext"})
+BROWSING = frozenset({"Browse", "BrowseNext", "TranslateBrowsePathsToNodeIds"})
 MOVES_LIVE = frozenset({TRANSFER, "ModifySubscription"})
 """What it changes of monitored items is decided only once it is done: whose they are now, and how often items
 are sampled that follow their subscription."""

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from gateway.relay.opcua.listener import OpcuaListener
 
 MOST_FAILED_USERS = 5
-"Wrong users that one session may show; then it is over, and who guesses opens a channel again for each few."
+"""Wrong users that one session may show; then its client is cut, and a session not yet active is over:
+who guesses opens a channel again for each few."""
+WRONG_USER = frozenset({Status.IDENTITY_TOKEN_REJECTED, Status.USER_ACCESS_DENIED})
+"What we say of a wrong user, and what servers say."
 COSTLY = frozenset({"CreateSession", "ActivateSession"})
 "What costs operations with our private key."
 IMPERSONATION = Refused("user_kind", "the server is given users by name and password, and this is none")
@@ -135,7 +138,7 @@ class Local:
             admitted=admitted,
             caller=caller,
             ownership=Ownership(listener.ownership_bounds),
-            name=(asked.name or "")[:200],
+            name="".join(each if each.isprintable() else "?" for each in (asked.name or "")[:200]),
             now=now,
         )
         listener.sessions.add(session)
@@ -176,10 +179,11 @@ class Local:
         if refusal is not None:
             now = self._listener.clock()
             self._no(client, request_id, activation.handle, "ActivateSession", refusal, now, session)
-            if refusal.status == Status.IDENTITY_TOKEN_REJECTED:
+            if refusal.status in WRONG_USER:
                 session.failed_users += 1
-                if session.failed_users >= MOST_FAILED_USERS and not session.active:
-                    self._listener.end_session(session, Status.SESSION_CLOSED, "too many wrong users")
+                if session.failed_users >= MOST_FAILED_USERS:
+                    if not session.active:
+                        self._listener.end_session(session, Status.SESSION_CLOSED, "too many wrong users")
                     client.sever(Status.SECURITY_CHECKS_FAILED)
         if session.client is None and not session.active:
             self._listener.end_session(session, Status.SESSION_CLOSED, "its client left before it was active")
@@ -189,6 +193,10 @@ class Local:
     ) -> tokens.Refusal | None:
         """Everything after the proof of the client's key. None where the session is active."""
         listener, rights = self._listener, session.rights
+        named = activation.user.name if isinstance(activation.user, tokens.Named) else None
+        if rights.active and named is not None and f"user:{named}" != rights.user:
+            # Said before the password is looked at: nobody guesses those of others from a session of his own.
+            return tokens.Refusal(Status.IDENTITY_CHANGE_NOT_SUPPORTED, "another user than the session's")
         shown = await self._user(session, activation.user)
         if isinstance(shown, Refused):
             return tokens.Refusal(Status.IDENTITY_TOKEN_REJECTED, f"{shown.code}: {shown.message}")

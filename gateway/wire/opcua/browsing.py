@@ -1,9 +1,9 @@
-"""Browse results: who is in them, and the same without some (OPC 10000-4 §5.9.2).
+"""Browse results and translated paths: who is in them, and the same without some (OPC 10000-4 §5.9.2–5.9.4).
 
 References to nodes that the caller may not browse can be left out; what stays is the server's own bytes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from struct import Struct as Layout
 
 from msgspec import Struct
@@ -15,6 +15,8 @@ from gateway.wire.opcua.structures import reference
 from gateway.wire.opcua.values import read_expanded
 
 _COUNT = Layout("<i").pack
+NOWHERE = Layout("<Ii").pack(0x806F0000, 0)
+"The result of a path that leads nowhere: Bad_NoMatch, no targets."
 
 
 class Reference(Struct, frozen=True):
@@ -46,15 +48,20 @@ def browsed(answer: ServiceAnswer, at: int, begins: Prefixes) -> Browsed:
     """One result of a Browse or BrowseNext, by its place among those that were sent."""
     result = answer.result(at)
     (status,) = U32(result, 0)
+    point = result[8 : text(result, 4)]
+    return Browsed(status, point, tuple(found(answer, at, begins)))
+
+
+def found(answer: ServiceAnswer, at: int, begins: Prefixes) -> Iterator[Reference]:
+    """The references of one result, one by one: there may be ten thousands."""
+    result = answer.result(at)
     end = text(result, 4)
-    point = result[8:end]
     (number,) = I32(result, end)
-    place, found = end + 4, []
+    place = end + 4
     for _ in range(number):
         behind = reference(result, place)
-        found.append(_reference(result, place, behind, begins))
+        yield _reference(result, place, behind, begins)
         place = behind
-    return Browsed(status, point, tuple(found))
 
 
 def _reference(result: bytes, start: int, end: int, begins: Prefixes) -> Reference:
@@ -93,3 +100,23 @@ def without(answer: ServiceAnswer, hidden: Mapping[int, Iterable[Reference]]) ->
             result = result[:counted] + _COUNT(len(left)) + b"".join(left)
         results.append(result)
     return answer.joined(results)
+
+
+def targets(answer: ServiceAnswer, at: int) -> tuple[bytes, ...]:
+    """Where a translated path leads, by its place among those that were sent: nodes as they are encoded, to
+    be asked for again; empty for one of another server.
+    """
+    result = answer.result(at)
+    (number,) = I32(result, 4)
+    place, found = 8, []
+    for _ in range(number):
+        end = expanded_node_id(result, place)
+        found.append(result[place:end] if not result[place] & 0xC0 else b"")
+        place = end + 4  # the rest of the path that was not followed
+    return tuple(found)
+
+
+def leading_nowhere(answer: ServiceAnswer, hidden: Container[int]) -> bytes:
+    """The answer for the client in which these paths, by their place among those sent, lead nowhere."""
+    every = range(len(answer.outbound.kept))
+    return answer.joined([NOWHERE if at in hidden else answer.result(at) for at in every])

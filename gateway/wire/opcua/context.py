@@ -10,13 +10,15 @@ from gateway.wire.opcua.session import Ownership
 class Channel:
     """What is remembered for one kind of channel."""
 
-    __slots__ = ("batches", "items", "place")
+    __slots__ = ("batches", "held", "items", "place")
 
     def __init__(self, place: object) -> None:
         self.place = place
         "Whose memory it is."
         self.items: dict[tuple[int, bytes], Operation] = {}
         self.batches: dict[tuple[int, bytes], tuple[Operation, ...]] = {}
+        self.held = 0
+        "Items of those."
 
 
 class Context:

@@ -10,13 +10,23 @@ from gateway.model.operation import Point as Touched
 from gateway.model.operation import Protocol as Door
 from gateway.wire.opcua.binary import Wrong
 from gateway.wire.opcua.context import Context
-from gateway.wire.opcua.nodeid import NoNamespaceError, read, said
+from gateway.wire.opcua.nodeid import (
+    MOST_ID,
+    MOST_RANGE,
+    NoNamespaceError,
+    TooLongError,
+    read,
+    read_string,
+    said,
+)
 from gateway.wire.opcua.request import Request
 from gateway.wire.opcua.services import Service
 from gateway.wire.opcua.unreadable import Unreadable
 from gateway.wire.quanta import LastValues
 
 VALUE = 13
+ID_HEAD = 7
+"Bytes before a long identifier: encoding, namespace, length."
 ATTRIBUTES = (
     "NodeId",
     "NodeClass",
@@ -99,6 +109,8 @@ class Asking:
             return meaning(self, at)
         except NoNamespaceError:
             return self.operation(unreadable=Unreadable.UNKNOWN_NAMESPACE)
+        except TooLongError:
+            return self.operation(unreadable=Unreadable.TOO_LONG)
         except Wrong:
             return self.operation(unreadable=Unreadable.NOT_TEXT)
 
@@ -109,7 +121,16 @@ class Asking:
     def node(self, at: int) -> tuple[str, int]:
         """A node's text, and where its id ends."""
         node, end = read(self.tail, at)
+        if end - at > MOST_ID + ID_HEAD:
+            raise TooLongError("the identifier of a node")
         return said(node, self.begins), end
+
+    def range(self, at: int) -> tuple[str | None, int]:
+        """An index range, null where there is none, and where it ends."""
+        found, end = read_string(self.tail, at)
+        if end - at > MOST_RANGE + 4:
+            raise TooLongError("an index range")
+        return found or None, end
 
     def touched(self, node: str, attribute: int) -> list[Touched]:
         """Tags whose value is asked for."""

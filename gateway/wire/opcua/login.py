@@ -59,6 +59,10 @@ class Account(Struct, frozen=True):
     name: str
     password: str
 
+    def __repr__(self) -> str:
+        """Without the password: what is printed ends up in logs."""
+        return f"Account({self.name!r})"
+
 
 class Upstream(Struct, frozen=True, kw_only=True):
     """A session that the server made for us."""

@@ -23,12 +23,25 @@ from gateway.wire.opcua.request import Request
 from gateway.wire.opcua.unreadable import Unreadable
 from gateway.wire.quanta import LastValues
 
-__all__ = ["MOST_BATCHES", "MOST_KNOWN", "Context", "LastValues", "NodePlace", "Unreadable"]
+__all__ = [
+    "MOST_BATCHES",
+    "MOST_HELD",
+    "MOST_ITEM_BYTES",
+    "MOST_KNOWN",
+    "Context",
+    "LastValues",
+    "NodePlace",
+    "Unreadable",
+]
 
 MOST_KNOWN = 16_384
 "Different items of reads and browses remembered for each asset and kind of channel."
+MOST_ITEM_BYTES = 2_048
+"Longer items get their meaning anew each time."
 MOST_BATCHES = 1_024
 "The same for whole requests."
+MOST_HELD = 32_768
+"Items of all these requests together: each is an operation of about a kilobyte."
 MOST_BATCH_BYTES = 16_384
 "Longer requests are put together of their items each time."
 MOST_CHANNELS = 16
@@ -80,8 +93,10 @@ class NodePlace:
         if known is None:
             known = tuple(self._known(request, context, channel, last, now))
             if len(tail) <= MOST_BATCH_BYTES:
-                if len(channel.batches) >= MOST_BATCHES:
+                if len(channel.batches) >= MOST_BATCHES or channel.held + len(known) > MOST_HELD:
                     channel.batches.clear()
+                    channel.held = 0
+                channel.held += len(known)
                 channel.batches[key] = known
         return known
 
@@ -100,7 +115,8 @@ class NodePlace:
                 operation = asking.read(meaning, request.parameters.borders[at])
                 if len(known) >= MOST_KNOWN:
                     known.clear()
-                known[key] = operation
+                if len(key[1]) <= MOST_ITEM_BYTES:
+                    known[key] = operation
             found.append(operation)
         return found
 

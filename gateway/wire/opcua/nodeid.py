@@ -17,6 +17,13 @@ from msgspec import Struct
 
 from gateway.wire.opcua.binary import I32, U16, U32, Wrong
 
+MOST_ID = 1024
+"""Bytes of an identifier that has a text. The standard allows 4096, but texts are remembered by the thousand,
+in caches and records, and whoever asks chooses them."""
+MOST_RANGE = 256
+"Bytes of an index range: five dimensions and their ends are a hundred."
+MOST_URI = 1024
+"Characters of a namespace's URI: it is part of every text, and the server chooses it."
 STANDARD = "http://opcfoundation.org/UA/"
 "Namespace 0."
 
@@ -25,6 +32,10 @@ Identifier = int | str | bytes | UUID
 
 class NotTextError(Wrong):
     """A text that is not UTF-8, or has a NUL."""
+
+
+class TooLongError(Wrong):
+    """An identifier or an index range beyond what has a text."""
 
 
 class NoNamespaceError(Wrong):
@@ -102,7 +113,11 @@ def prefixes(namespaces: Sequence[str]) -> Prefixes:
     None for a URI that the server has twice: one text would mean two nodes.
     """
     others = [STANDARD, *namespaces[1:]]
-    return ("", *(f"nsu={escape(uri)};" if others.count(uri) == 1 else None for uri in others[1:]))
+    return ("", *(f"nsu={escape(uri)};" if _names(uri, others) else None for uri in others[1:]))
+
+
+def _names(uri: str, others: Sequence[str]) -> bool:
+    return len(uri) <= MOST_URI and others.count(uri) == 1
 
 
 def escape(uri: str) -> str:

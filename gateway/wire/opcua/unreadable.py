@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from gateway.wire.opcua.nodeid import MOST_ID, MOST_RANGE
+
 
 class Unreadable(StrEnum):
     """As in `Operation.unreadable`; the denial's reason is `wire.<name>`."""
@@ -13,6 +15,7 @@ class Unreadable(StrEnum):
     NO_VALUE = "no_value"
     BAD_QUALITY = "bad_quality"
     NOT_TEXT = "not_text"
+    TOO_LONG = "too_long"
     UNKNOWN_NAMESPACE = "unknown_namespace"
     UNKNOWN_DETAILS = "unknown_details"
 
@@ -27,8 +30,11 @@ UNREADABLE: dict[Unreadable, str] = {
     Unreadable.NO_VALUE: "A write that has no value.",
     Unreadable.BAD_QUALITY: "A write of a status that is not good, which policy is not told.",
     Unreadable.NOT_TEXT: "A name or text that is not UTF-8, or has a NUL in it.",
+    Unreadable.TOO_LONG: (
+        f"The identifier of a node longer than {MOST_ID} bytes, or an index range longer than {MOST_RANGE}."
+    ),
     Unreadable.UNKNOWN_NAMESPACE: (
-        "A namespace that the server does not have, or has twice: the node has no name that lasts."
+        "A namespace that the server does not have, has twice, or calls endlessly: no name that lasts."
     ),
     Unreadable.UNKNOWN_DETAILS: "Details of a history read that are none of the known kinds.",
 }

@@ -27,6 +27,10 @@ class Secret(Struct, frozen=True):
     sound: bool
     "For the log only: nobody who answers may look at it."
 
+    def __repr__(self) -> str:
+        """Without the text: what is printed ends up in logs."""
+        return f"Secret(sound={self.sound})"
+
 
 def seal(suite: Suite, key: RSAPublicKey, secret: bytes, nonce: bytes) -> bytes:
     """A secret for a server."""

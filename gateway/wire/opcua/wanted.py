@@ -11,6 +11,8 @@ from gateway.wire.opcua.unreadable import Unreadable
 from gateway.wire.opcua.values import Typed, raw, read_data_value, read_variant, ticks_ns
 from gateway.wire.quanta import point, quanta_of_raw
 
+MOST_PATH = 1024
+"Characters of a browse path; a longer one is said by the node where it begins alone."
 OBJECTS = "i=85"
 "The Objects folder: where browse paths begin."
 
@@ -19,12 +21,12 @@ def read_item(asking: Asking, at: int) -> Operation:
     """A node, an attribute of it, and a range."""
     node, at = asking.node(at)
     (attribute,) = U32(asking.tail, at)
-    index_range, _ = read_string(asking.tail, at + 4)
+    index_range, _ = asking.range(at + 4)
     return asking.operation(
         asking.touched(node, attribute),
         node=node,
         attribute=attribute_name(attribute),
-        index_range=index_range or None,
+        index_range=index_range,
     )
 
 
@@ -33,7 +35,7 @@ def write_item(asking: Asking, at: int) -> Operation:
     node, at = asking.node(at)
     tail = asking.tail
     (attribute,) = U32(tail, at)
-    index_range, at = read_string(tail, at + 4)
+    index_range, at = asking.range(at + 4)
     written, _ = read_data_value(tail, at, asking.begins)
     typed, why = written.value, None
     if typed is None or typed.type == "Null":
@@ -60,7 +62,7 @@ def write_item(asking: Asking, at: int) -> Operation:
         why,
         node=node,
         attribute=attribute_name(attribute),
-        index_range=index_range or None,
+        index_range=index_range,
         type=None if typed is None else typed.type,
         value=shown(typed) if isinstance(typed, Typed) else None,
     )
@@ -108,13 +110,13 @@ def history(asking: Asking) -> list[Operation]:
 
     def item(asking: Asking, at: int) -> Operation:
         node, at = asking.node(at)
-        index_range, _ = read_string(tail, at)
+        index_range, _ = asking.range(at)
         return asking.operation(
             [] if events else asking.touched(node, VALUE),
             Unreadable.UNKNOWN_DETAILS if span is None else None,
             node=node,
             attribute="EventNotifier" if events else "Value",
-            index_range=index_range or None,
+            index_range=index_range,
             history_start_ns=span[0] if span else None,
             history_end_ns=span[1] if span else None,
         )
@@ -173,4 +175,6 @@ def translate_item(asking: Asking, at: int) -> Operation:
         plain = plain and bool(called) and "/" not in (called or "") and space < len(asking.begins)
         names.append(called or "")
     path = "/" + "/".join(names) if plain and node == OBJECTS else None
+    if path is not None and len(path) > MOST_PATH:
+        path = None
     return asking.operation(node=node, path=path)

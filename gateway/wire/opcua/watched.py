@@ -3,7 +3,6 @@
 from gateway.model.operation import Operation
 from gateway.wire.opcua.binary import DOUBLE, U32
 from gateway.wire.opcua.interpreting import Asking, attribute_name
-from gateway.wire.opcua.nodeid import read_string
 from gateway.wire.opcua.reaching import SUBSCRIPTIONS_OWN, milliseconds
 from gateway.wire.opcua.structures import read_value_id
 from gateway.wire.opcua.unreadable import Unreadable
@@ -45,13 +44,13 @@ def create_items(asking: Asking) -> list[Operation]:
         sampling = _sampling(DOUBLE(tail, read_value_id(tail, at) + 8)[0])
         node, at = asking.node(at)
         (attribute,) = U32(tail, at)
-        index_range, _ = read_string(tail, at + 4)
+        index_range, _ = asking.range(at + 4)
         return asking.operation(
             asking.touched(node, attribute),
             Unreadable.NOT_A_NUMBER if sampling is None else None,
             node=node,
             attribute=attribute_name(attribute),
-            index_range=index_range or None,
+            index_range=index_range,
             sampling_ms=sampling,
             publishing_ms=publishing,
         )

@@ -152,7 +152,7 @@ def test_the_nearest_grant_and_the_smallest_change(
 def test_no_change_is_said_to_help_that_does_not() -> None:
     """Over rows of the shipped tables: apply what is said, and ask again."""
     seen = 0
-    for row in testing.rows(policy())[:: len(testing.rows(policy())) // 25]:
+    for row in testing.rows(policy())[::6]:
         told = explain(policy(), row.question)
         for near in told.nearest:
             if near.change is not None:

@@ -24,7 +24,7 @@ from tests.pki import Pki, moment
 
 UNTRUSTED = Refused("untrusted", "nobody approved it")
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-FAST = Bounds(a_minute=10_000)
+FAST = Bounds(a_minute=10_000, a_minute_of_one=10_000)
 
 
 def self_signed(name: str, uri: str = "urn:plant.example:app") -> bytes:
@@ -161,7 +161,7 @@ def test_keys_that_would_cost_us_much_are_not_tried(applications: Applications) 
 
 def test_quarantine_is_bounded(inbox: Inbox) -> None:
     """Invariant 9. Who holds most loses its oldest: what others wait for stays."""
-    bounds = inbox.bounds = Bounds(most=12, of_one=5, a_minute=10_000)
+    bounds = inbox.bounds = Bounds(most=12, of_one=5, a_minute=10_000, a_minute_of_one=10_000)
     legitimate = self_signed("legitimate")
     inbox.put(legitimate, UNTRUSTED, "192.0.2.1", at(0))
     for number in range(3 * bounds.of_one):
@@ -185,8 +185,15 @@ def test_few_files_are_written_in_a_minute(inbox: Inbox) -> None:
     assert inbox.put(self_signed("x"), UNTRUSTED, "192.0.2.1", at(60)), "and again in the next"
 
 
+def test_one_address_does_not_spend_the_minute_of_the_others(inbox: Inbox) -> None:
+    bounds = inbox.bounds = Bounds()
+    kept = [inbox.put(self_signed("x"), UNTRUSTED, "192.0.2.1", at(0)) for _ in range(bounds.a_minute)]
+    assert sum(kept) == bounds.a_minute_of_one
+    assert inbox.put(self_signed("y"), UNTRUSTED, "192.0.2.2", at(1))
+
+
 def test_rejected_ones_are_bounded(inbox: Inbox) -> None:
-    inbox.bounds = Bounds(rejected=3, a_minute=10_000, of_one=100)
+    inbox.bounds = Bounds(rejected=3, a_minute=10_000, a_minute_of_one=10_000, of_one=100)
     apps = [self_signed("x") for _ in range(5)]
     for number, app in enumerate(apps):
         inbox.put(app, UNTRUSTED, "192.0.2.1", at(number))

@@ -2,12 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import cast
 
+import msgspec
+
+from gateway.admin import tag_routes
 from gateway.admin.tag_routes import Browse
 from gateway.app import collecting
 from gateway.cli import tags
 from gateway.model.asset import DataType
-from gateway.publish import opcua_talk
+from gateway.publish import opcua_endings, opcua_talk
 from gateway.publish.opcua_browsing import MOST_DEPTH, MOST_NODES
 from gateway.publish.opcua_collector import CERTIFICATE
 
@@ -18,7 +22,14 @@ TOLD = (GUIDES / "it-first-value.md").read_text()
 
 def test_every_reason_is_explained() -> None:
     table = set(re.findall(r"`([a-z_…0-9]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", TOLD, re.MULTILINE))))
-    own = {*opcua_talk.REASONS.values(), *collecting.REASONS.values(), CERTIFICATE, "timeout", "waiting"}
+    own = {
+        *opcua_endings.REASONS.values(),
+        *collecting.REASONS.values(),
+        CERTIFICATE,
+        "timeout",
+        "waiting",
+        "failed",
+    }
     own |= {"unknown_namespace", "gap", "wrong_answer", "source_time", "clock", "undecodable", "stale"}
     assert own <= table
     assert {"bad_…", "uncertain_…"} <= table
@@ -31,6 +42,15 @@ def test_the_bounds_are_those_of_the_code() -> None:
     assert nodes in TAGS.replace("\n", " ")
     assert levels in TAGS
     assert f"asked for again every {opcua_talk.REFUSED_AGAIN_S:.0f} s" in TAGS
+
+
+def test_the_table_of_the_api_is_the_table_of_the_code() -> None:
+    rows = tag_routes.routes(cast(tag_routes.Devices, None))
+    told = re.findall(r"^\| (GET|POST) \| `(\S+)` \| `(\S+)` \| `(\{.*?\})`", TAGS, re.MULTILINE)
+    assert [each[:3] for each in told] == [(row.method, row.path, row.kind) for row in rows]
+    for row, each in zip(rows, told, strict=True):
+        assert row.body is not None
+        msgspec.json.decode(each[3], type=row.body)
 
 
 def test_every_type_that_can_be_a_tag_is_in_the_table() -> None:

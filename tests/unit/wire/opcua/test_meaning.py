@@ -12,11 +12,14 @@ from gateway.wire.opcua.interpreting import ATTRIBUTES
 from gateway.wire.opcua.meaning import (
     MOST_BATCHES,
     MOST_CHANNELS,
+    MOST_HELD,
+    MOST_ITEM_BYTES,
     MOST_KNOWN,
     Context,
     NodePlace,
     Unreadable,
 )
+from gateway.wire.opcua.nodeid import MOST_ID, MOST_RANGE
 from gateway.wire.opcua.request import Request, read_request
 from gateway.wire.opcua.session import Ownership, Subscription
 from tests.unit.wire.opcua.samples import (
@@ -127,13 +130,14 @@ def _browse(node: Any) -> Any:
 
 
 @pytest.mark.parametrize("service", ["Read", "Write", "Browse", "Call", "CreateMonitoredItems"])
-@pytest.mark.parametrize("case", ["namespace", "twice", "utf8", "nul"])
+@pytest.mark.parametrize("case", ["namespace", "twice", "utf8", "nul", "long"])
 def test_what_has_no_name_is_not_asked_about(service: str, case: str) -> None:
     node, why = {
         "namespace": (ua.NodeId("x", 4), Unreadable.UNKNOWN_NAMESPACE),
         "twice": (ua.NodeId("x", 1), Unreadable.UNKNOWN_NAMESPACE),
         "utf8": (ua.NodeId("xäx", 2), Unreadable.NOT_TEXT),
         "nul": (ua.NodeId("Tank\0evil", 2), Unreadable.NOT_TEXT),
+        "long": (ua.NodeId("n" * (MOST_ID + 1), 2), Unreadable.TOO_LONG),
     }[case]
     body = {
         "Read": lambda: request("Read", NodesToRead=[read_value(node)]),
@@ -181,6 +185,16 @@ def test_what_is_remembered_is_bounded() -> None:
     for half in (nodes, [read_value(ua.NodeId(number, 1)) for number in range(9_000)]):
         meant(request("Read", NodesToRead=half), place=place, said=said)
     assert len(channel.items) <= MOST_KNOWN
+    for number in range(MOST_HELD // 500 + 10):
+        batch = [read_value(ua.NodeId(500 * number + at, 2)) for at in range(500)]
+        meant(request("Read", NodesToRead=batch), place=place, said=said)
+        assert sum(map(len, channel.batches.values())) == channel.held <= MOST_HELD
+    steps = ["n" * 1_000] * 10
+    long = request("TranslateBrowsePathsToNodeIds", BrowsePaths=[path(ua.NodeId(85), *steps)])
+    (translated,) = meant(long, place=place, said=said)
+    assert translated.opcua is not None
+    assert translated.opcua.path is None, "nobody is told of a path without end"
+    assert all(len(item) <= MOST_ITEM_BYTES for _, item in channel.items)
     for number in range(MOST_CHANNELS + 3):
         meant(
             request("Read", NodesToRead=[read_value(LEVEL)]),
@@ -199,6 +213,17 @@ def test_attributes_have_names() -> None:
     body = request("Read", NodesToRead=[read_value(LEVEL)])
     unknown = body.replace(b"Tank.Level\x0d", b"Tank.Level\x63")
     assert one(unknown)[1].attribute == "99"
+
+
+def test_the_longest_name_is_a_name() -> None:
+    (operation,) = meant(request("Read", NodesToRead=[read_value(ua.NodeId("n" * MOST_ID, 2))]))
+    assert operation.unreadable is None
+
+
+def test_an_endless_index_range_is_not_asked_about() -> None:
+    for size, why in ((MOST_RANGE, None), (MOST_RANGE + 1, Unreadable.TOO_LONG)):
+        (operation,) = meant(request("Read", NodesToRead=[read_value(LEVEL, index_range="1" * size)]))
+        assert operation.unreadable == why
 
 
 def test_an_index_range_is_said() -> None:

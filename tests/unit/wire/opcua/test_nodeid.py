@@ -60,6 +60,7 @@ def test_a_namespace_is_known_and_the_only_one() -> None:
             said(NodeId(space, 1), begins)
     assert prefixes((STANDARD, STANDARD))[1] is None
     assert prefixes(()) == ("",)
+    assert prefixes((STANDARD, "urn:" + "x" * 1_020, "urn:" + "x" * 1_021))[2] is None
 
 
 def test_what_is_no_text_is_no_name() -> None:

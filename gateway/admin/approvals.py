@@ -5,7 +5,8 @@
 - A grant counts only as a statement signed by a person (`statement`), and is checked again whenever it would
   count: signature, certificate, revocation, time, gateway, request, operation. What stands in the store is
   not believed, so neither an editor of the file nor one person's key makes two people.
-- Nobody grants their own request, under whatever certificate: neither the same subject nor the same key.
+- Nobody grants their own request, under whatever certificate: neither the same subject nor the same key, nor
+  the user on whose behalf an application asks.
 - Used is written down before it is told, so that no crash makes an approval good for two acts.
 - A refusal stands as long as the request would have: asking again gets no second question.
 """
@@ -238,6 +239,7 @@ class Approvals:
             document=wanted.canonical(document).decode(),
             words=wanted.words(document),
             requester=caller.identity.subject,
+            on_behalf_of=caller.identity.on_behalf_of,
             ski=caller.identity.ski,
             kind=operation.kind,
             asset=operation.asset,

@@ -52,6 +52,8 @@ class Request(Struct, frozen=True, kw_only=True):
     requester: str
     ski: str | None
     "Subject key identifier of the requester's certificate."
+    on_behalf_of: str | None = None
+    "Whom the requester acts for: they asked, too."
     kind: str
     asset: str | None
     by: tuple[str, ...]
@@ -71,6 +73,7 @@ def told(request: Request) -> dict[str, Any]:
         "operation": request.digest,
         "what": request.words,
         "requester": request.requester,
+        "on_behalf_of": request.on_behalf_of,
     }
 
 

@@ -89,7 +89,8 @@ class Votes:
             and said.expires_s - said.issued_s <= MOST_WITHIN_S
             and isinstance(person, Identity)
             and person.kind is Kind.PERSON
-            and person.subject == said.approver != asking.subject
+            and person.subject == said.approver
+            and said.approver not in (asking.subject, asking.on_behalf_of)
             and not _same_key(asking.ski, person, key)
         )
         return (said.approver, key) if holds else None
@@ -115,7 +116,8 @@ def is_signed(vote: Vote) -> bool:
 def _require_another(request: Request, person: Identity, certificate: bytes) -> None:
     """The person must be another than the requester, and than those who granted already."""
     key = _key_of(certificate)
-    if person.subject == request.requester or _same_key(request.ski, person, key):
+    asked = {request.requester, request.on_behalf_of} - {None}
+    if asked & {person.subject, person.on_behalf_of} or _same_key(request.ski, person, key):
         raise Impossible("own_request", 403, "who asked cannot grant it, under whatever certificate")
     if len(request.votes) >= MOST_VOTES:
         raise Impossible("enough_votes", 409, f"{MOST_VOTES} people have answered already")

@@ -24,7 +24,7 @@ MOST_WORDS = 500
 Document = dict[str, Any]
 
 FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("subject", ("id", "zone")),
+    ("subject", ("id", "zone", "on_behalf_of")),
     ("conn", ("zone", "listener")),
     ("op", ("protocol", "action", "kind")),
     ("target", ("asset",)),
@@ -65,7 +65,9 @@ def words(wanted: Document) -> str:
     parts = [told for told in map(_part, WHOLE, (wanted[part] for part in WHOLE)) if told]
     points = [f"{each['tag']} = {each['q']} quanta" for each in wanted["points"] if each["q"] is not None]
     told = f"{what} ({op['kind']}) {'; '.join([*parts, *points])}".rstrip()
-    said = f"{told}, by {wanted['subject']['id']} through {wanted['conn']['listener']}"
+    who, behind = wanted["subject"]["id"], wanted["subject"]["on_behalf_of"]
+    by = who if behind is None else f"{who} on behalf of {behind}"
+    said = f"{told}, by {by} through {wanted['conn']['listener']}"
     printable = "".join(c if c.isprintable() else "?" for c in said)
     return printable if len(printable) <= MOST_WORDS else printable[: MOST_WORDS - 1] + "…"
 

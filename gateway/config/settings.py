@@ -246,6 +246,15 @@ class PolicySection(Struct, frozen=True, kw_only=True):
     "One cached decision in this many is evaluated again; a difference flushes the cache, alarms and denies."
 
 
+class Receipt(StrEnum):
+    """What counts as a syslog receiver's word that it has read everything."""
+
+    TCP = "tcp"
+    "It ends the connection after our goodbye. Who can forge packets between the two can say that, too."
+    TLS = "tls"
+    "It also ends its TLS session (close_notify). Some receivers never do, rsyslog with GnuTLS among them."
+
+
 class SyslogSection(Struct, frozen=True, kw_only=True):
     """A syslog receiver: RFC 5424 over TLS (RFC 5425), with a certificate on both sides."""
 
@@ -258,6 +267,9 @@ class SyslogSection(Struct, frozen=True, kw_only=True):
     key: Path
     message_bytes: int = 8192
     "Longest message; a longer one loses details, and says so. Receivers differ in what they take."
+    receipt: Receipt = Receipt.TCP
+    """What counts as the receiver's word that it has everything: the end of the connection (`tcp`), or of the
+    TLS session (`tls`), which nobody on the way can forge, and which rsyslog with GnuTLS does not send."""
 
 
 class EventTopic(Struct, frozen=True, kw_only=True):

@@ -53,7 +53,9 @@ class Syslog:
         """Connect where that is to be done, and write."""
         if self._connection is None:
             section = self._section
-            self._connection = await Connection.open(section.host, section.port, self._context)
+            self._connection = await Connection.open(
+                section.host, section.port, self._context, section.receipt
+            )
         await self._connection.send(b"".join(events))
 
     async def confirm(self) -> None:

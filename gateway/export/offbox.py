@@ -9,12 +9,16 @@ Rules that hold here:
 - A log that a receiver contradicts is not signed any more, now or at the next start, and no write happens.
 - While it runs, a receiver that is silent alarms and stops nothing: what it has not seen yet is what a
   rollback could take away unseen.
+- Each receiver is asked on a thread of its own, one question at a time: one that does not come back holds up
+  neither the others, nor a stop, nor the end of the process.
 - The topic is told and never asked: whoever may publish there may overwrite it.
 """
 
 import asyncio
 import contextlib
 import logging
+import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +33,10 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 "Between two tries while nothing is signed."
+LINGER_S = 5.0
+"How long a round waits for those that it asked; who takes longer is heard in a later one."
+SILENT_S = 20.0
+"Who has not come back by then is told as silent; over HTTPS every receiver has (`receivers.OFFER_S`)."
 STOP_S = 3.0
 "How long telling the last checkpoint may take."
 UNCONFIRMED = "log_unconfirmed"
@@ -46,6 +54,15 @@ class _State:
     seen: int | None = None
     "Size of the checkpoint that it has."
     trouble: str | None = None
+    asked: "asyncio.Task[None] | None" = None
+    "The question that it is being asked, or was last."
+    since: float = 0.0
+    "When (monotonic, s)."
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has not come back yet."""
+        return self.asked is not None and not self.asked.done()
 
 
 class Offbox:
@@ -87,6 +104,8 @@ class Offbox:
         """Tell the last checkpoint; the journal has been stopped, and signed it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
+                if busy := [state.asked for state in self._states if state.asked is not None and state.busy]:
+                    await asyncio.wait(busy, timeout=STOP_S / 2)
                 await self.tell()
 
     def status(self) -> dict[str, Any]:
@@ -109,10 +128,21 @@ class Offbox:
     async def tell(self) -> None:
         """One round: everybody who has not the newest checkpoint."""
         checkpoint, note = self._signer.newest()
-        prove = self._proving(checkpoint.size)
+        asked: list[asyncio.Task[None]] = []
         for state in self._states:
-            if state.seen != checkpoint.size:
-                await self._offer(state, checkpoint, note, prove)
+            if state.busy:
+                if time.monotonic() - state.since > SILENT_S:
+                    self._silent(state, "no answer, and it does not come back")
+            elif state.seen != checkpoint.size:
+                prove = self._proving(checkpoint.size)
+                state.since = time.monotonic()
+                offer = self._offer(state, checkpoint, note, prove)
+                state.asked = asyncio.create_task(offer)  # noqa: TID251 # the state holds it
+                asked.append(state.asked)
+        if asked:
+            done, _ = await asyncio.wait(asked, timeout=LINGER_S)
+            for task in done:
+                task.result()
         held = self._signer.held
         if held is not None and held.code == UNCONFIRMED and all(s.seen is not None for s in self._states):
             log.info("all receivers know this log: signing")
@@ -128,18 +158,46 @@ class Offbox:
 
     async def _offer(self, state: _State, checkpoint: Checkpoint, note: bytes, prove: Prove) -> None:
         try:
-            await asyncio.to_thread(state.receiver.offer, checkpoint, note, prove)
+            await _threaded(lambda: state.receiver.offer(checkpoint, note, prove))
         except Contradicted as error:
             state.trouble = str(error)
             self._signer.held = Hold(ROLLED_BACK, str(error), writes=False)
             self._alarm(ROLLED_BACK, {"why": str(error), "receiver": state.receiver.name})
         except (GatewayError, OSError, JournalError) as error:
-            if state.trouble is None:
-                self._alarm(
-                    "checkpoint_receiver_silent", {"why": str(error), "receiver": state.receiver.name}
-                )
-            state.trouble = str(error)
+            self._silent(state, str(error))
         else:
             if state.trouble is not None:
                 log.info("%s answers again", state.receiver.name)
             state.seen, state.trouble = checkpoint.size, None
+
+    def _silent(self, state: _State, why: str) -> None:
+        """Told once, until it answers again."""
+        if state.trouble is None:
+            self._alarm("checkpoint_receiver_silent", {"why": why, "receiver": state.receiver.name})
+        state.trouble = why
+
+
+async def _threaded(call: Callable[[], None]) -> None:
+    """Run what blocks on a thread of its own. One of the loop's pool would be waited for at the end."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if ended.done():  # nobody waits any more
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            call()
+        except Exception as raised:  # noqa: BLE001 # it is raised where it is waited for
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=run, name="checkpoints", daemon=True).start()
+    await ended

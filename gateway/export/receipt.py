@@ -4,8 +4,10 @@ Syslog over TLS has no acknowledgement: what was written to the socket of a rece
 and nobody is told. There is one moment at which a receiver does say that it has read it all: after we have
 closed our half in order (close_notify, FIN), it closes its own half only when it has read up to there. So a
 connection carries a bounded number of messages, is closed, and that answer is waited for; `destination` moves
-its place on nothing less. A connection that ends in any other way (reset, alert, silence) proves nothing, and
-what it carried is sent again.
+its place on nothing less. Whether that half's end of the TCP connection is enough, or its end of the TLS
+session is needed too, is the site's choice: the first can be forged on the way, the second is not sent by
+every receiver (`Receipt`). A connection that ends in any other way (reset, alert, silence) proves nothing,
+and what it carried is sent again.
 
 What the receiver does with a message that it has read is its own duty: a queue in memory dies with it.
 """
@@ -17,6 +19,8 @@ import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+
+from gateway.config.settings import Receipt
 
 CONNECT_S = 5.0
 "How long TCP and TLS may take, each."
@@ -39,19 +43,26 @@ class Unreachable(Exception):  # noqa: N818 # a state of the world, and every ca
 class Connection:
     """One connection, from `open` to `finish`. Every failure is an Unreachable."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str, proof: Receipt) -> None:
         self._sock = sock
+        self._proof = proof
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_hostname=name)
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    async def open(cls, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> "Connection":
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        context: Callable[[], ssl.SSLContext],
+        proof: Receipt = Receipt.TCP,
+    ) -> "Connection":
         """Connect and shake hands; the certificate must be of that host."""
         with _Named(f"{host}:{port}"):
             sock = await _reached(host, port)
             try:
-                connection = cls(sock, context(), host)
+                connection = cls(sock, context(), host, proof)
                 async with asyncio.timeout(CONNECT_S):
                     await connection._handshake()
             except BaseException:
@@ -90,9 +101,14 @@ class Connection:
                         self._tls.unwrap()
                     await self._flush()
                     self._sock.shutdown(socket.SHUT_WR)
+                    goodbye = False
                     while data := await self._loop.sock_recv(self._sock, CHUNK):
                         self._in.write(data)
-                        self._heed()
+                        goodbye = self._heed()
+                    if self._proof is Receipt.TLS and not goodbye:
+                        raise ConnectionError(
+                            "the receiver ended the connection without its goodbye (close_notify)"
+                        )
                     await self._taken()
                 finally:
                     self.abort()

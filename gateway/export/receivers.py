@@ -3,16 +3,19 @@
 Rules that hold here:
 - A receiver says yes, or that this log is not the one it knows (`Contradicted`), or nothing of use
   (`Unanswered`). Nothing of use is never taken for a yes.
-- These calls block for at most `TIMEOUT_S` a step: they run in a thread.
+- These calls block: `offbox` gives each receiver a thread. One over HTTPS has `OFFER_S` for all of it, even
+  if it sends a byte now and then; for a file on a mount that hangs no program can set a bound.
 """
 
 import base64
 import os
+import socket
 import ssl
+import time
 from collections.abc import Callable
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from gateway.audit.note import LONGEST, Checkpoint, VerifierKey, newest
 from gateway.audit.tree import EMPTY, consistent
@@ -20,6 +23,8 @@ from gateway.model.errors import GatewayError
 
 TIMEOUT_S = 5.0
 "For each of connecting, sending and answering."
+OFFER_S = 15.0
+"For everything together: looking up, connecting, and all requests of one offer."
 MOST_ANSWER = 4096
 "Bytes of an answer that are read."
 TAIL = 8 * LONGEST
@@ -68,10 +73,11 @@ class HttpsReceiver:
 
     def offer(self, checkpoint: Checkpoint, note: bytes, prove: Prove) -> None:
         """Tell it, growing from what it last had."""
+        until = time.monotonic() + OFFER_S
         old = checkpoint.size if self._seen is None else min(self._seen, checkpoint.size)
         for _ in range(MOST_TRIES):
             lines = [base64.b64encode(value).decode() for value in prove(old)]
-            status, text = self._post("\n".join([f"old {old}", *lines, "", ""]).encode() + note)
+            status, text = self._post("\n".join([f"old {old}", *lines, "", ""]).encode() + note, until)
             if status == 200:
                 self._seen = checkpoint.size
                 return
@@ -89,9 +95,10 @@ class HttpsReceiver:
             old = seen
         raise Unanswered(f"{self.name} takes checkpoints from somebody else at the same time")
 
-    def _post(self, body: bytes) -> tuple[int, str]:
+    def _post(self, body: bytes, until: float) -> tuple[int, str]:
         try:
-            connection = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=self._context())
+            connection = HTTPSConnection(self._host, self._port)
+            connection.sock = self._connected(until)
             try:
                 connection.request("POST", self._path, body, {"Content-Type": "text/plain; charset=utf-8"})
                 answer = connection.getresponse()
@@ -100,6 +107,57 @@ class HttpsReceiver:
                 connection.close()
         except (OSError, HTTPException, GatewayError) as error:
             raise Unanswered(f"{self.name}: {str(error) or type(error).__name__}") from error
+
+    def _connected(self, until: float) -> ssl.SSLSocket:
+        """To the first of its addresses that answers."""
+        context = self._context()
+        context.sslsocket_class = _Timed
+        failed: OSError = ConnectionError("it has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            self._host, self._port, type=socket.SOCK_STREAM
+        ):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(_left(until))
+                sock.connect(address)
+                timed = cast(
+                    "_Timed",
+                    context.wrap_socket(sock, server_hostname=self._host, do_handshake_on_connect=False),
+                )
+                sock = timed
+                timed.until = until
+                timed.settimeout(_left(until))
+                timed.do_handshake()
+            except OSError as error:  # a TimeoutError is one
+                sock.close()
+                failed = error
+            else:
+                return timed
+        raise failed
+
+
+class _Timed(ssl.SSLSocket):
+    """A connection with an end: a byte now and then makes no wait longer."""
+
+    until: float
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """As much as comes within what is left."""
+        self.settimeout(_left(self.until))
+        return super().recv_into(buffer, nbytes, flags)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """As much as goes within what is left."""
+        self.settimeout(_left(self.until))
+        return super().send(data, flags)
+
+
+def _left(until: float) -> float:
+    """Seconds that the next step may take. TimeoutError where there are none."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("it did not answer in time")
+    return min(TIMEOUT_S, left)
 
 
 def _ended(fd: int) -> bool:

@@ -65,7 +65,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     expires_ns: int | None = None
     "notAfter, nanoseconds since 1970."
     on_behalf_of: str | None = None
-    "A user or token subject on top; both must be granted."
+    """A user or token subject on top; both must be granted. As canonical as `subject`: whoever approves is
+    compared with it."""
 
 
 def names_person(subject: str) -> bool:

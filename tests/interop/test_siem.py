@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.audit.tree import leaf
-from gateway.config.settings import SyslogSection
+from gateway.config.settings import Receipt, SyslogSection
 from gateway.export.carriers import Syslog
 from gateway.export.destination import Destination, Extent
 from gateway.identity.contexts import client_context
@@ -109,6 +109,22 @@ async def test_a_gateway_that_the_receiver_does_not_expect_gets_no_receipt(
         assert exporting.trouble
         assert exporting.next == 0
         assert made.rsyslog.events() == []
+
+
+async def test_rsyslog_ends_its_connection_without_a_goodbye(
+    tmp_path: Path, free_port: Callable[[], int], pki: Pki
+) -> None:
+    """Why a bare FIN counts where nobody says otherwise: 8.2302 with GnuTLS sends no close_notify. If this
+    fails there is one that does, and `receipt: tls` can be recommended for it."""
+    await journal.write(tmp_path / "journal", world.Clock())
+    async with site(tmp_path, free_port(), pki) as made:
+        exporting = made.destination(made.section(receipt=Receipt.TLS))
+        exporting.finish()
+        async with asyncio.timeout(20):
+            await exporting.run()
+        assert "close_notify" in exporting.trouble
+        assert exporting.next == 0, "it has them, and that is not proved"
+        assert len(made.rsyslog.events()) == made.extent().durable
 
 
 async def test_an_outage_is_caught_up_with(tmp_path: Path, free_port: Callable[[], int], pki: Pki) -> None:

@@ -14,6 +14,7 @@ from gateway.admin.impossible import Impossible
 from gateway.admin.request import KIND, Request, State, Vote
 from gateway.admin.votes import MOST_VOTES, MOST_WITHIN_S, SKEW_S
 from gateway.model.decision import Obligation
+from gateway.model.identity import Caller
 from gateway.model.moment import SECOND
 from gateway.model.operation import Operation
 from tests.pki import Credential, Pki
@@ -142,6 +143,39 @@ def test_another_name_over_the_requesters_key_is_no_other_person(site: Site) -> 
     refused("own_request", site, site.ann, request)
     site.say(site.bob, request)
     assert site.may(asking) == (BOB,)
+
+
+def behind(site: Site, user: str | None) -> Caller:
+    """The HMI, with a user behind it."""
+    return replace(site.hmi, identity=replace(site.hmi.identity, on_behalf_of=user))
+
+
+def test_the_user_behind_an_application_cannot_grant_what_it_asks_for_them(site: Site) -> None:
+    """Over an application's connection Ann asks, over her own she would agree: that is one person."""
+    asking = behind(site, ANN)
+    request = site.ask(asking)
+    refused("own_request", site, site.ann, request)
+    site.say(site.bob, request)
+    assert site.may(asking) == (BOB,)
+
+
+def test_what_is_granted_to_one_user_is_nobody_elses(site: Site) -> None:
+    request = site.ask(behind(site, ANN))
+    assert site.ask(behind(site, "urn:user:otto")) != request
+    assert site.ask(site.hmi) != request
+    site.say(site.bob, request)
+    assert site.may(behind(site, "urn:user:otto")) == site.may(site.hmi) == ()
+    assert site.may(behind(site, ANN)) == (BOB,)
+
+
+def test_a_row_that_forgets_the_user_behind_makes_nobody_two_people(site: Site) -> None:
+    """What counts is who asks now, and what was signed; whoever edits the file changes neither."""
+    asking = behind(site, ANN)
+    request = site.ask(asking)
+    vote = site.signed(site.ann, request)
+    _insert(site, replace(_stored(site, request), on_behalf_of=None, votes=(vote,)))
+    site.restart()
+    assert site.may(asking) == ()
 
 
 def test_two_people_count_as_two_and_one_person_as_one(site: Site) -> None:

@@ -44,6 +44,15 @@ def test_each_stated_field_counts(change: dict[str, Any]) -> None:
     assert of(replace(WRITE, **change)) != of(WRITE)
 
 
+def test_the_user_behind_an_application_counts_and_is_named() -> None:
+    behind = replace(CALLER, identity=replace(CALLER.identity, on_behalf_of="urn:user:otto"))
+    document = wanted.document(behind, WRITE)
+    assert wanted.digest(document) != of(WRITE)
+    assert wanted.words(document).endswith(
+        "by spiffe://demo.example/plant/hmi-1 on behalf of urn:user:otto through modbus"
+    )
+
+
 def test_what_differs_from_one_try_to_the_next_does_not() -> None:
     assert of(replace(WRITE, points=(replace(WRITE.points[0], q_prev=1, age_ms=2),))) == of(WRITE)
     assert of(replace(WRITE, asset_kind="other")) == of(WRITE)

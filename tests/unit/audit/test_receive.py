@@ -1,6 +1,10 @@
 """The receiver over real mutual TLS: who may tell it, and what a log that is another one is told."""
 
 import asyncio
+import contextlib
+import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 from gateway.audit.note import Checkpoint
 from gateway.audit.proof import Hashes, reading
 from gateway.audit.signer import Signer
+from gateway.export import receivers
 from gateway.export.keeping import Keeping, Kept
 from gateway.export.receivers import Contradicted, HttpsReceiver, Unanswered
 from gateway.identity.contexts import client_context, server_context
@@ -83,3 +88,42 @@ def test_nobody_is_heard_without_a_certificate_that_counts(tmp_path: Path) -> No
 
     served(tmp_path, pki, steps)
     assert Kept(tmp_path / "kept").newest(KEYS[world.ORIGIN]) is None
+
+
+@pytest.mark.parametrize("from_the", ["answer", "body", "handshake"])
+def test_a_receiver_that_drips_is_given_up_whatever_it_has_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_the: str
+) -> None:
+    """A byte now and then keeps every single wait short, and would hold the thread for days."""
+    monkeypatch.setattr(receivers, "OFFER_S", 1.0)
+    pki = Pki(tmp_path / "pki")
+    shown, own = pki.issue("gateway-server", "plant", "gw-1"), pki.issue("it-server", "it", "keeper")
+    context = server_context(own.cert, own.key, pki.trust("plant"))
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            raw, _ = listening.accept()
+            if from_the == "handshake":
+                said = b"\x16\x03\x03\x40\x00" + bytes(1 << 14)
+            else:
+                raw = context.wrap_socket(raw, server_side=True)
+                raw.recv(1 << 16)
+                said = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n"
+                if from_the == "body":
+                    raw.sendall(said + b"\r\n")
+            for byte in said * 100:
+                raw.sendall(bytes([byte]))
+                time.sleep(0.1)
+
+    threading.Thread(target=drip, daemon=True).start()
+    anchors = pki.anchors("it")
+    receiver = HttpsReceiver(
+        "localhost", listening.getsockname()[1], "", lambda: client_context(anchors, shown.cert, shown.key)
+    )
+    newest = grow(tmp_path / "log", 10)
+    began = time.monotonic()
+    with pytest.raises(Unanswered, match=r"in time|timed out"):
+        told(receiver, tmp_path / "log", newest)
+    assert time.monotonic() - began < 4
+    listening.close()

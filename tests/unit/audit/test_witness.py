@@ -5,6 +5,8 @@ import base64
 import errno
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from gateway.audit.recovery import recover
 from gateway.audit.signer import Signer
 from gateway.audit.storage import Disk, DiskFile
 from gateway.audit.witness import MOST_HASHES, SIZE_TYPE, add_checkpoint
+from gateway.export import offbox as offboxes
 from gateway.export.keeping import Kept
 from gateway.export.offbox import ROLLED_BACK, UNCONFIRMED, Offbox
-from gateway.export.receivers import Contradicted, FileReceiver, Unanswered
+from gateway.export.receivers import Contradicted, FileReceiver, Prove, Receiver, Unanswered
 from gateway.model.errors import JournalError
 from gateway.model.record import NotRecorded
 from tests.unit.audit import world
@@ -230,12 +233,17 @@ def test_a_file_without_a_note_is_not_one_that_never_saw_the_log(tmp_path: Path)
 class Gateway:
     """A journal and its receivers, as the composition root joins them."""
 
-    def __init__(self, folder: Path, file: Path | None, *, writes: bool = False) -> None:
+    def __init__(
+        self, folder: Path, file: Path | None, *, writes: bool = False, before: Receiver | None = None
+    ) -> None:
         self.alarms: list[str] = []
         self.clock = Clock()
         signer = Signer(world.KEY, world.ORIGIN)
+        known: list[Receiver] = [before] if before is not None else []
+        if file is not None:
+            known.append(FileReceiver(file, signer.verifier))
         self.offbox = Offbox(
-            [FileReceiver(file, signer.verifier)] if file is not None else [],
+            known,
             signer=signer,
             read=reading(folder),
             every_s=0.05,
@@ -293,6 +301,55 @@ def test_nothing_is_signed_before_the_answer_and_then_everything(tmp_path: Path)
 
     run(gateway, steps)
     assert file.read_bytes().endswith((tmp_path / "journal/checkpoint").read_bytes()), "told at stop"
+
+
+class Silent:
+    """A receiver that does not come back, such as a file on a mount that hangs."""
+
+    name = "silent"
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.end = threading.Event()
+
+    def offer(self, checkpoint: Checkpoint, note: bytes, prove: Prove) -> None:
+        self.asked += 1
+        self.end.wait(60)
+        raise Unanswered("at last")
+
+
+@pytest.mark.timeout(30)
+def test_a_receiver_that_holds_its_thread_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those behind it, nor the stop, nor the end of the process; and it is asked once at a time."""
+    monkeypatch.setattr(offboxes, "LINGER_S", 0.1)
+    monkeypatch.setattr(offboxes, "SILENT_S", 0.3)
+    monkeypatch.setattr(offboxes, "STOP_S", 0.5)
+    file, silent = tmp_path / "far", Silent()
+    file.touch()
+    gateway = Gateway(tmp_path / "journal", file, before=silent)
+
+    async def steps() -> None:
+        await gateway.offbox.tell()
+        assert gateway.offbox.status()["receivers"][1]["seen"] == 0
+        assert gateway.offbox.status()["rollback"] == "not known yet", "one has not answered"
+        for _ in range(5):
+            await gateway.offbox.tell()
+            await asyncio.sleep(0.1)
+        assert gateway.alarms == ["checkpoint_receiver_silent"]
+        assert "no answer" in gateway.offbox.status()["receivers"][0]["trouble"]
+        assert silent.asked == 1
+        silent.end.set()
+        await until(lambda: gateway.offbox.status()["receivers"][0]["trouble"] == "at last", gateway.clock)
+        silent.end.clear()
+        await gateway.offbox.tell()
+        assert silent.asked == 2
+
+    began = time.monotonic()
+    run(gateway, steps)
+    assert time.monotonic() - began < 10
+    silent.end.set()
 
 
 def test_writes_before_the_answer_where_that_is_configured(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.settings import Receipt
 from gateway.export import receipt
 from gateway.export.receipt import Connection, Unreachable
 from gateway.identity.contexts import client_context
@@ -251,3 +252,45 @@ async def test_a_client_that_the_receiver_does_not_know_has_no_receipt(serve: Se
     stranger = pki.issue("modbus-client", "plant", "stranger-to-siem")
     with pytest.raises(Unreachable):
         await deliver(serve(lambda _: None).port, pki, stranger)
+
+
+def leaves_without_a_word(tls: ssl.SSLSocket) -> None:
+    """As rsyslog does: its connection ends, its TLS session does not."""
+    read_all(tls)
+
+
+def says_goodbye(tls: ssl.SSLSocket) -> None:
+    read_all(tls)
+    tls.unwrap()
+
+
+@pytest.mark.parametrize(
+    ("behave", "proof", "counts"),
+    [
+        (leaves_without_a_word, Receipt.TCP, True),
+        (says_goodbye, Receipt.TCP, True),
+        (leaves_without_a_word, Receipt.TLS, False),
+        (says_goodbye, Receipt.TLS, True),
+    ],
+)
+async def test_a_bare_end_of_the_connection_counts_where_it_may(
+    serve: Serve,
+    pki: Pki,
+    own: Credential,
+    behave: Callable[[ssl.SSLSocket], None],
+    proof: Receipt,
+    *,
+    counts: bool,
+) -> None:
+    """TCP is authenticated by nobody: who is on the way can end it, and acknowledge what never arrived."""
+    made = serve(behave)
+    anchors = pki.anchors("it")
+    connection = await Connection.open(
+        "127.0.0.1", made.port, lambda: client_context(anchors, own.cert, own.key), proof
+    )
+    await connection.send(MESSAGE)
+    if counts:
+        await connection.finish()
+    else:
+        with pytest.raises(Unreachable, match="close_notify"):
+            await connection.finish()

@@ -341,6 +341,8 @@ def test_nodes_without_a_lasting_name_are_not_judged(tmp_path: Path, opcua_bundl
     talk = Talk().open().ask(read("ns=1;s=Tank.Level", 3))
     capture = talk.write(tmp_path / "a.pcap")
     words = ("--policy", opcua_bundle, "--as", "10.0.0.5=urn:demo:panel")
+    decisions = [each for line in call(capture, *words, "--json").lines for each in line.get("decisions", ())]
+    assert [(each["decision"], each["question"]) for each in decisions] == [("not judged", None)]
     assert "1 not judged: the capture does not name the server's namespaces" in call(capture, *words).out
     named = call(capture, *words, "--namespace", "urn:demo:plc")
     assert "policy: 1 operations allowed, 0 denied" in named.out

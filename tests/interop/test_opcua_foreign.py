@@ -106,12 +106,13 @@ SCRIPT: list[tuple[str, dict[str, Any]]] = [
                 {"node": ns("Tank.LevelSetpoint"), "value": ["Double", 155.5]},
                 {"node": ns("Tank.LevelSetpoint"), "value": ["Float", 55.5]},
                 {"node": ns("Tank.Level"), "value": ["Double", 1.0]},
-                {"node": ns("Specimen.WritableArray"), "value": ["UInt16", [5, 6, 7, 8]]},
-                {
-                    "node": ns("Specimen.Writable"),
-                    "value": ["Double", 2.5],
-                    "source": "2026-05-05T05:05:05.555+00:00",
-                },
+                *(
+                    {"node": ns(name), "value": value, "source": "2026-05-05T05:05:05.555+00:00"}
+                    for name, value in (
+                        ("Specimen.Writable", ["Double", 2.5]),
+                        ("Specimen.WritableArray", ["UInt16", [5, 6, 7, 8]]),
+                    )
+                ),  # without a time node-opcua's server itself has once one and once none
             ]
         },
     ),
@@ -188,7 +189,7 @@ async def test_it_is_told_the_same_directly_and_through_the_gateway(
     differ = {
         name: (DIRECT[key][name], through) for name, through in told.items() if through != DIRECT[key][name]
     }
-    assert differ == {}
+    assert not differ, json.dumps(differ)
 
 
 @pytest.mark.parametrize("by", MAKES)

@@ -13,17 +13,18 @@ from gateway.model.moment import SECOND
 from gateway.model.operation import Operation
 
 
-def decided(operation: Operation | None, decision: Decision, question: bytes | None) -> dict[str, Any]:
-    """What policy said of an operation."""
+def decided(operation: Operation | None, decision: Decision | None, question: bytes | None) -> dict[str, Any]:
+    """What policy said of an operation; null where it was not asked."""
+    said = "not judged" if decision is None else "allowed" if isinstance(decision, Allowed) else "denied"
     return {
-        "decision": "allowed" if isinstance(decision, Allowed) else "denied",
+        "decision": said,
         "action": operation.action if operation else None,
         "kind": operation.kind if operation else None,
         "asset": operation.asset if operation else None,
-        "reasons": [reason.code for reason in decision.reasons],
-        "kinds": [reason.kind for reason in decision.reasons],
-        "grants": list(decision.grants),
-        "stops": next((stops for stops, _ in stopping(decision)), None),
+        "reasons": [] if decision is None else [reason.code for reason in decision.reasons],
+        "kinds": [] if decision is None else [reason.kind for reason in decision.reasons],
+        "grants": [] if decision is None else list(decision.grants),
+        "stops": None if decision is None else next((stops for stops, _ in stopping(decision)), None),
         "question": msgspec.Raw(question) if question is not None else None,
     }
 

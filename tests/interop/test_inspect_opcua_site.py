@@ -138,7 +138,7 @@ def test_an_asset_is_found_by_endpoint_and_by_the_path_of_the_url(tmp_path: Path
         assert {asset_ for _, asset_ in stopped(result)} == {asset}
         decided = [each for line in result.lines for each in line.get("decisions", ()) if each]
         assert {each["asset"] for each in decided} == {asset}
-        assert [each["reasons"] for each in decided] == [[], ["grant.nodes"]]
+        assert [each["reasons"] for each in decided] == [["grant.matched"], ["grant.nodes"]]
         denied = result.lines[-1]["stopped"]["enforce"]
         assert [(each["code"], each["then"]) for each in denied] == [("grant.nodes", "BadUserAccessDenied")]
 

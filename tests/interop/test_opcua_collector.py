@@ -98,11 +98,11 @@ async def test_what_does_not_change_stays_good_and_becomes_stale_when_nobody_vou
     pki: Pki, plc: Plant
 ) -> None:
     """Keep-alives vouch for a value that was told once; a frozen server vouches for nothing."""
-    async with collecting(pki, plc, tag("fixed", "Specimen.Double", stale_ms=1_000)) as scene:
+    async with collecting(pki, plc, tag("fixed", "Specimen.Double", stale_ms=2_000)) as scene:
         first = await scene.until("fixed", good)
         for _ in range(12):
             assert (await scene.until("fixed", good, 0.0)).sequence == first.sequence
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.25)
         plc.freeze()
         stale = await scene.until("fixed", lambda sample: not good(sample), 3.0)
         assert (stale.reason, stale.value) in (("stale", first.value), ("timeout", None))
@@ -191,12 +191,12 @@ async def test_a_server_of_another_make_is_collected_and_keeps_alive(
     pki: Pki, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     where = tmp_path_factory.mktemp("node")
-    fixed = tag("fixed", "Specimen.Double", stale_ms=1_000)
+    fixed = tag("fixed", "Specimen.Double", stale_ms=2_000)
     with plant(pki, where, free_port(), "node-opcua", name="plc-ua") as other:
         async with collecting(pki, other, COUNTER, fixed, tag("missing", "Specimen.NoSuchNode")) as scene:
             first = await scene.until("counter", good)
             await scene.until("counter", beyond(first.value))
             before = await scene.until("fixed", good)
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(2.5)
             assert scene.told("fixed") == replace(before, mono_ns=scene.told("fixed").mono_ns)
             assert scene.told("missing").reason == "bad_node_id_unknown"

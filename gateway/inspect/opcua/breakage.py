@@ -11,7 +11,7 @@ from gateway.config.settings import OpcuaListener
 from gateway.inspect.breakage import Break
 from gateway.inspect.opcua.findings import FINDINGS, OpcuaFinding
 from gateway.inspect.opcua.line import Line
-from gateway.inspect.opcua.servers import Door
+from gateway.inspect.opcua.servers import Door, said
 from gateway.model.moment import SECOND
 from gateway.wire.opcua.codes import status_name
 from gateway.wire.opcua.framing import Buffers
@@ -19,8 +19,6 @@ from gateway.wire.opcua.status import Status
 
 OURS = Buffers()
 "What the gateway's own listeners take."
-ORDINARY_S = OpcuaListener.__struct_defaults__[-1]
-"How long a server may take where no listener says it."
 ANSWERS: dict[OpcuaFinding, str] = {
     OpcuaFinding.FRAMING: "closed (BadTcpMessageTypeInvalid)",
     OpcuaFinding.MALFORMED: "closed (BadDecodingError)",
@@ -100,7 +98,7 @@ def _request(line: Line, section: OpcuaListener | None) -> Iterator[Break]:
 
 
 def _slow(line: Line, section: OpcuaListener | None) -> Iterator[Break]:
-    most = section.request_s if section is not None else ORDINARY_S
+    most = said(section, "request_s")
     if line.service != "Publish" and line.took_ns > most * SECOND:
         detail = f"the server took {line.took_ns / 1e9:.0f} s; request_s is {most:.0f}"
         yield Break("slow", status_name(Status.TIMEOUT), detail)

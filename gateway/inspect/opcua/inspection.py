@@ -62,6 +62,8 @@ class OpcuaInspection:
     def tell(self, dialogue: Dialogue, summary: OpcuaSummary, line: Line) -> OpcuaTold:
         """One line of it."""
         services, client = dialogue.services, dialogue.opened.client
+        if any(each.certificate.refused for each in line.shown):
+            line.findings += (OpcuaFinding.CERTIFICATE_UNFIT,)
         summary.add(line, services.policy, services.mode, self._names)
         told = OpcuaTold(line)
         asset = services.place.asset.name if services.place is not None else None

@@ -82,9 +82,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return told
 
 
-def _decided(told: OpcuaTold, at: int, decision: Decision | None) -> dict[str, Any] | None:
-    if decision is None:
-        return None
+def _decided(told: OpcuaTold, at: int, decision: Decision | None) -> dict[str, Any]:
     operations = told.line.operations
     question = told.questions[at] if at < len(told.questions) else None
     return decided(operations[at] if operations else None, decision, question)

@@ -9,9 +9,11 @@ capture shows it; else `--namespace` says it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from gateway.config.settings import OpcuaListener, Settings
 from gateway.model.asset import Asset, Speaks
@@ -30,6 +32,10 @@ UNKNOWN = ("", "unknown")
 "Stands for the namespaces of a server that nobody told."
 UNNAMED = ("", *(f"ns={index};" for index in range(1, MOST_INDEX)))
 "How nodes begin then: as in captures, not as in policy."
+
+
+ORDINARY: dict[str, Any] = {each.name: each.default for each in fields(OpcuaListener)}
+"What a listener has that says nothing else."
 
 
 class Door(Struct, frozen=True, eq=False):
@@ -100,15 +106,13 @@ def context(
 
 def bounds(section: OpcuaListener | None) -> Bounds:
     """What a session may have."""
-    if section is None:
-        return Bounds()
-    return Bounds(
-        subscriptions=section.subscriptions,
-        items=section.items,
-        least_publishing_ms=section.least_publishing_ms,
-        least_sampling_ms=section.least_sampling_ms,
-        most_queue=section.most_queue,
-    )
+    names = ("subscriptions", "items", "least_publishing_ms", "least_sampling_ms", "most_queue")
+    return Bounds(**{name: said(section, name) for name in names})
+
+
+def said(section: OpcuaListener | None, name: str) -> Any:
+    """What a listener says, or one would that says nothing."""
+    return ORDINARY[name] if section is None else getattr(section, name)
 
 
 def parted(url: str) -> tuple[str, int, str]:

@@ -12,7 +12,7 @@ from gateway.inspect.opcua import local
 from gateway.inspect.opcua.around import Around
 from gateway.inspect.opcua.findings import OpcuaFinding
 from gateway.inspect.opcua.line import Asked, Line
-from gateway.inspect.opcua.servers import Door, bounds, context
+from gateway.inspect.opcua.servers import Door, bounds, context, said
 from gateway.inspect.plant import Plant, moment
 from gateway.model.asset import OpcuaMode, OpcuaPolicy
 from gateway.model.operation import Operation
@@ -101,8 +101,7 @@ class Services:
         servers = self._around.servers
         self.place = servers.place(*self._server, url)
         self.door = servers.door(self.place)
-        section = self.door.section
-        self._limits = Limits(most_nodes=section.most_nodes) if section is not None else Limits()
+        self._limits = Limits(most_nodes=said(self.door.section, "most_nodes"))
 
     @property
     def unanswered(self) -> int:

@@ -1,5 +1,6 @@
 """Chunks out of bytes, and what damage does to them."""
 
+from pathlib import Path
 from struct import pack
 
 import pytest
@@ -83,6 +84,11 @@ def test_the_bound_on_what_is_held_is_crossed() -> None:
     first.gap()
     assert second.feed(chunk()) == [chunk()], "and it goes on at a chunk"
     assert room.held == 0
+
+
+def test_the_guide_names_every_finding() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "guides" / "inspect.md").read_text()
+    assert [each for each in OpcuaFinding if f"`{each}`" not in text] == []
 
 
 def test_every_finding_has_a_row() -> None:

@@ -151,9 +151,20 @@ def _door(note: Told) -> str:
     """Who came in how, or why not."""
     result, listener = note["result"], note.get("listener") or "the gateway"
     if result in CAME:
-        return f"{CAME[result]} {listener} ({'TLS ' + str(note['tls']) if note.get('tls') else 'no TLS'})"
+        return f"{CAME[result]} {listener} ({_way(note)})"
     message = f" ({note['message']})" if note.get("message") else ""
     return f"{WENT[result]} {listener}: {note.get('code')}{message}"
+
+
+def _way(note: Told) -> str:
+    """What the way in is secured by. An OPC UA session lies in a channel, whose own record says how."""
+    if note.get("tls"):
+        return f"TLS {note['tls']}"
+    if note.get("what") == "channel":
+        return f"OPC UA channel, {note.get('policy')}, {note.get('mode')}"
+    if str(note.get("what", "")).startswith("session"):
+        return f"OPC UA {note['what']}, {note.get('asset')}"
+    return "no TLS"
 
 
 def _found(recovery: Told) -> str:

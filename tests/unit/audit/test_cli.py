@@ -334,6 +334,12 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         journal.denied(caller(), writing(), no(*reasons, Reason("base.it", "base", "not from IT")), clock())
         auth = {"listener": "modbus-north", "tls": "1.3"}
         journal.event(RecordKind.AUTH, {"result": "accepted", **auth}, clock(), caller=caller())
+        opcua = {"result": "accepted", "listener": "opcua-north"}
+        channel = {"what": "channel", "policy": "Basic256Sha256", "mode": "SignAndEncrypt"}
+        journal.event(RecordKind.AUTH, opcua | channel, clock(), caller=caller())
+        journal.event(
+            RecordKind.AUTH, opcua | {"what": "session", "asset": "plc-2"}, clock(), caller=caller()
+        )
         revoked = {"result": "refused", "code": "revoked", "message": "serial ab was revoked by CN=plant"}
         journal.event(RecordKind.AUTH, {**revoked, **auth}, clock(), source="10.9.9.9")
         await journal.stop()
@@ -358,6 +364,8 @@ LINES = [
     f"{HMI} was refused: asked for read_tag 'foo', denied by wire.unknown_tag",
     f"{HMI} was refused: write {SET}, {BASE_FIRST}",
     f"{HMI} came in by modbus-north (TLS 1.3)",
+    f"{HMI} came in by opcua-north (OPC UA channel, Basic256Sha256, SignAndEncrypt)",
+    f"{HMI} came in by opcua-north (OPC UA session, plc-2)",
     "somebody from 10.9.9.9 was refused by modbus-north: revoked (serial ab was revoked by CN=plant)",
 ]
 

@@ -86,6 +86,10 @@ def nodes(entry: dict[str, Any]) -> str:
     for name, text in (("methods", "methods"), ("attributes", "attributes"), ("services", "by service")):
         if name in entry:
             told += f", {text} {listed(entry[name])}"
+    if "min_interval_ms" in entry:
+        told += f", every {entry['min_interval_ms']} ms or slower"
+    if "most_history_s" in entry:
+        told += f", at most {entry['most_history_s']} s of history"
     return told.removeprefix(", ")
 
 
@@ -96,7 +100,10 @@ def node(question: Question) -> str:
         return "nothing of OPC UA"
     told = [f"{opcua['node']}"] if opcua["node"] else []
     told += [f"{name} {opcua[name]}" for name in ("method", "attribute") if opcua[name]]
-    return f"{', '.join(told)} by service {opcua['service']}".removeprefix(" ")
+    pace = opcua.get("sampling_ms")
+    pace = opcua.get("publishing_ms") if pace in (None, -1) else pace
+    every = "" if pace is None else f" every {pace} ms"
+    return f"{', '.join(told)}{every} by service {opcua['service']}".removeprefix(" ")
 
 
 def scope(question: Question) -> str:

@@ -84,6 +84,9 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "opcua call Tank.StartBatch 2; opcua call Tank.ResetTotal",
             "opcua watch Tank.Level 5",
             "tail -n 3 $D/seen/plc-2     # what the server itself was asked",
+            "gw audit search --data $D/data --tag plc-2.level_sp --action write     # old and new value",
+            "person pat tags browse plc-2; person pat tags probe plc-2.level",
+            "# a client of your own: opc.tcp://localhost:{opcua}/plc-2, docs/guides/opcua-certificates.md",
         ),
     ),
     (

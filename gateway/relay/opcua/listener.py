@@ -308,7 +308,11 @@ class OpcuaListener:
         if isinstance(admitted, Refused):
             if self._inbox.put(chain, admitted, client.peer, now):
                 log.warning(
-                    "listener %s: a certificate from %s waits for approval", self.limits.name, client.peer
+                    "listener %s: a certificate from %s waits for approval, see pki inbox list: %s: %s",
+                    self.limits.name,
+                    client.peer,
+                    admitted.code,
+                    admitted.message,
                 )
             return wire.Rejected(f"{admitted.code}: {admitted.message}")
         client.admitted = admitted

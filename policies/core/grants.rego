@@ -560,7 +560,7 @@ near contains {"code": "grant.addresses", "msg": misses(grant, "other addresses 
 	not addresses_fit(grant)
 }
 
-near contains {"code": "grant.nodes", "msg": misses(grant, "other nodes, services, attributes, arguments or spans")} if {
+near contains {"code": "grant.nodes", "msg": misses(grant, "other nodes, services, attributes, arguments, intervals or spans")} if {
 	input.op.protocol == "opcua"
 	some grant in wanting
 	not nodes_fit(grant)

@@ -62,7 +62,8 @@ def _browse(args: argparse.Namespace) -> int:
 
 def _line(each: dict[str, Any]) -> str:
     what = " ".join(filter(None, [each["kind"], each.get("type", "")]))
-    value = str(each.get("value", ""))[:LONGEST]
+    value = str(each.get("value", ""))
+    value = value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
     said = "  ".join(filter(None, [what, value, each.get("status", "")]))
     return f"{'  ' * (each['depth'] - 1)}{each['name']}  {each['node']}  {said}"
 

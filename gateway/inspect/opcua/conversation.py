@@ -166,7 +166,8 @@ class OpcuaSummary(Struct):
             noted(self.errors, line.status).at(line.frame)
         session = told.get("session")
         if session is not None and line.request:
-            noted(self.sessions, f"{session['name']} of {session['application']}").at(line.frame)
+            name = session["name"] or "without a name"
+            noted(self.sessions, f"{name} of {session['application']}").at(line.frame)
         if "user" in told:
             who = told["user"]
             noted(self.users, f"{who['name']} ({who['kind']})" if who["name"] else who["kind"]).at(line.frame)

@@ -12,8 +12,6 @@ from gateway.identity.applications import Admitted, Applications
 from gateway.identity.certificate import Refused
 from tests.pki import Pki, moment
 
-NOW = moment()
-
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Applications, bytes, bytes]:
@@ -28,7 +26,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Applications, bytes
 
 @given(st.binary(max_size=MOST_CHAIN_BYTES + 1))
 def test_any_bytes(chain: tuple[Applications, bytes, bytes], data: bytes) -> None:
-    assert isinstance(chain[0].admit(data, NOW), Refused)
+    assert isinstance(chain[0].admit(data, moment()), Refused)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -47,7 +45,7 @@ def test_a_chain_with_some_bytes_changed(
     for at, gone, put in changes:
         at %= len(data) + 1  # anywhere in what is left
         data = data[:at] + put + data[at + gone :]
-    answer = applications.admit(data, NOW)
+    answer = applications.admit(data, moment())
     assert isinstance(answer, Admitted | Refused)
     if isinstance(answer, Admitted):
         assert data.startswith(answer.certificate)

@@ -79,7 +79,7 @@ def test_node_opcua_wants_the_list_beside_each_authority(tmp_path: Path) -> None
         ["node-opcua", program, tmp_path], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    told = next(line for line in done.stdout.splitlines() if line.startswith("{"))  # it warns of Node.js beside it
+    told = next(line for line in done.stdout.splitlines() if line.startswith("{"))  # it warns beside it
     assert json.loads(told) == {
         "leaf": "BadCertificateChainIncomplete",
         "authorities": "BadCertificateIssuerRevocationUnknown",

@@ -71,6 +71,21 @@ def parse(chain: bytes) -> list[x509.Certificate]:
         raise Unfit("unreadable", "an extension stands there twice (RFC 5280 §4.2)") from None
 
 
+def shown(chain: bytes) -> dict[str, str]:
+    """What a certificate says of itself, as far as it can be read: for the record of one that is refused.
+
+    `fingerprint` of the leaf and `application_uri`. Nobody vouches for either.
+    """
+    told: dict[str, str] = {}
+    try:
+        leaf = parse(chain)[0]
+        told["fingerprint"] = fingerprint(raw(leaf))
+        told["application_uri"] = application_uri(leaf)
+    except Unfit:
+        pass  # what is told so far is all there is
+    return told
+
+
 def _load(data: bytes) -> x509.Certificate:
     certificate = x509.load_der_x509_certificate(data)
     if certificate.version is not x509.Version.v3:

@@ -16,6 +16,7 @@ from gateway.config.settings import OpcuaListener as Limits
 from gateway.config.settings import UserTokens
 from gateway.guard.limits import Rates
 from gateway.guard.passage import Door
+from gateway.identity.application import shown
 from gateway.identity.applications import Applications
 from gateway.identity.certificate import Refused
 from gateway.identity.inbox import Inbox
@@ -42,6 +43,7 @@ from gateway.relay.tasks import Tasks
 from gateway.wire.opcua import events as wire
 from gateway.wire.opcua import offers, tokens
 from gateway.wire.opcua.events import ChannelLimits
+from gateway.wire.opcua.framing import Fault
 from gateway.wire.opcua.login import Account
 from gateway.wire.opcua.messages import UserTokenPolicy
 from gateway.wire.opcua.server_channel import ServerChannel
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 
 PASSWORDS_AT_ONCE = 2
 "Passwords that are hashed at once: each takes a processor for 50 ms."
+TOO_FAST = "too_fast"
 JUDGE_S = 1.0
 "How often certificates and users of what lives are looked at again: they run out."
 
@@ -303,7 +306,7 @@ class OpcuaListener:
     def _admit(self, client: OpcuaClient, chain: bytes, now: Now) -> wire.Admitted | wire.Rejected:
         """Judged before any operation with our key; an address that opens one channel after another waits."""
         if not self._rates.take((client.peer,), bounds.OPENINGS_PER_SECOND, 1.0, now.mono_ns):
-            return wire.Rejected("too_fast")
+            return wire.Rejected(TOO_FAST)
         admitted = self.applications.admit(chain, now)
         if isinstance(admitted, Refused):
             if self._inbox.put(chain, admitted, client.peer, now):
@@ -314,10 +317,19 @@ class OpcuaListener:
                     admitted.code,
                     admitted.message,
                 )
+            self._turned_away(client, chain, admitted, now)
             return wire.Rejected(f"{admitted.code}: {admitted.message}")
         client.admitted = admitted
         client.chain = chain
         return wire.Admitted(admitted.identity, admitted.application_uri)
+
+    def _turned_away(self, client: OpcuaClient, chain: bytes, refused: Refused, now: Now) -> None:
+        """On record as whoever is refused by TLS is; the certificate by what it says of itself."""
+        self.count("handshakes_refused")
+        note = {"result": "refused", "code": refused.code, "message": refused.message, **shown(chain)}
+        note["listener"] = self.limits.name
+        source = None if client.caller is not None else client.peer
+        self.door.journal.event(RecordKind.AUTH, note, now, caller=client.caller, source=source)
 
     def may_try(self, client: OpcuaClient, now: Now) -> bool:
         """Whether one more CreateSession or ActivateSession of that address may cost us our key's work."""
@@ -351,6 +363,8 @@ class OpcuaListener:
     def lost(self, client: OpcuaClient, status: int, why: str, detail: str, now: Now) -> None:
         """Nothing more of it is interpreted; one record, under the flood rule."""
         self.count("opcua_severed")
+        if why == Fault.UNTRUSTED.value and detail != TOO_FAST:
+            return  # `_turned_away` has it on record
         note = {"finding": why, "detail": detail[:500], "status": f"{status:08x}", "side": "client"}
         note["listener"] = self.limits.name
         source = None if client.caller is not None else client.peer

@@ -124,6 +124,13 @@ def test_approving_and_rejecting_an_application(
         assert known in listed
         assert "from 127.0.0.1, refused then: untrusted" in listed
         assert "if approved: gets in" in listed
+        (record, *_) = until(
+            "the refusal is on record",
+            lambda: [r for r in site.records() if r["kind"] == "auth" and r["note"]["result"] == "refused"],
+        )
+        assert record["note"]["code"] == "untrusted"
+        assert record["note"]["fingerprint"] == known
+        assert record["note"]["application_uri"] == URI
 
         inbox(site, capsys, "approve", known)
 

@@ -143,6 +143,7 @@ class OpcuaLinks:
         self._opening[reserved] += 1
         try:
             link = await self._establish(account, closed, timeout_ms or self.server.session_ms)
+            self._down_until_ns = 0  # it is there again, whoever found that out
             if reserved:
                 self._reserved.add(link)
         except LinkRefused as refused:

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from msgspec import Struct
 
-from bench.report import Row
+from bench.report import Row, print_json, print_table
 
 
 class Of(StrEnum):
@@ -77,3 +77,13 @@ def print_gates(rows: Sequence[Row], to: TextIO) -> None:
             said = {True: "holds", False: "MISSED", None: "cannot be compared"}[gate.holds(row)]
             shown = "-" if figure is None else f"{figure:.2f}"
             to.write(f"{gate.bench} {gate.metric} {gate.of} {shown}, {gate.bound()}: {said}\n")
+
+
+def tell(rows: Sequence[Row], *, as_json: bool, to: TextIO) -> None:
+    """A whole run: for programs, or as a table with what its gates say."""
+    if as_json:
+        print_json(rows, to)
+        return
+    print_table(rows, to)
+    to.write("\n")
+    print_gates(rows, to)

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from bench.audit import rounds, tree
-from bench.gates import print_gates
+from bench.gates import tell
 from bench.programs import BUILD
-from bench.report import Row, print_json, print_table
+from bench.report import Row
 from gateway.model.record import MOST_BYTES
 
 IN_FLIGHT = (1, 16, 64, 256)
@@ -45,12 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if args.json:
-        print_json(found, sys.stdout)
-    else:
-        print_table(found, sys.stdout)
-        print()
-        print_gates(found, sys.stdout)
+    tell(found, as_json=args.json, to=sys.stdout)
     return 0
 
 

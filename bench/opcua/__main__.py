@@ -17,12 +17,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.gates import print_gates
+from bench.gates import tell
 from bench.opcua import load
 from bench.opcua.load import Window
 from bench.opcua.site import Site, make
 from bench.programs import BUILD, BenchError, Cores, end, spawn
-from bench.report import Row, compare, print_json, print_table
+from bench.report import Row, compare
 from bench.subjects import free_ports, wait_until_listening
 
 SERVER, GATEWAY, DIRECT = "asyncua", "gateway", "direct"
@@ -81,12 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if args.json:
-        print_json(found, sys.stdout)
-    else:
-        print_table(found, sys.stdout)
-        print()
-        print_gates(found, sys.stdout)
+    tell(found, as_json=args.json, to=sys.stdout)
     return 0
 
 

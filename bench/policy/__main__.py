@@ -10,10 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.gates import print_gates
+from bench.gates import tell
 from bench.policy import costs, load
 from bench.programs import BUILD, BenchError
-from bench.report import Row, print_json, print_table
+from bench.report import Row
 
 PARTS = ("costs", "load")
 
@@ -39,12 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         except BenchError as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
-    if args.json:
-        print_json(found, sys.stdout)
-    else:
-        print_table(found, sys.stdout)
-        print()
-        print_gates(found, sys.stdout)
+    tell(found, as_json=args.json, to=sys.stdout)
     return 0
 
 

@@ -21,7 +21,7 @@ from msgspec import Struct
 from gateway.identity import revocation
 from gateway.identity.anchors import load_anchors, name_of, signed_by
 from gateway.identity.certificate import MOST_BYTES, Refused, identify
-from gateway.identity.keyfile import read_public
+from gateway.identity.keyfile import read_public, stamp
 from gateway.identity.revocation import RevocationList
 from gateway.model.errors import IdentityError
 from gateway.model.identity import Identity
@@ -167,7 +167,7 @@ class ZoneTrust:
         return True
 
     def _stat(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stat(path) for path in (self.zone.anchors, *self.zone.crls))
+        return tuple(stamp(path) for path in (self.zone.anchors, *self.zone.crls))
 
     def _issuer_of(self, certificate: bytes) -> _Issued | Refused:
         found = self._issued.get(certificate)
@@ -177,14 +177,6 @@ class ZoneTrust:
             if len(self._issued) > MOST_REMEMBERED:
                 self._issued.popitem(last=False)
         return found
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _load(zone: Zone, anchors: tuple[x509.Certificate, ...], before: dict[bytes, RevocationList]) -> _Loaded:

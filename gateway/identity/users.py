@@ -21,6 +21,7 @@ from msgspec import Struct
 from gateway.identity import passwords, tokens
 from gateway.identity.application import LEAST_RSA, MOST_RSA
 from gateway.identity.certificate import Refused
+from gateway.identity.keyfile import stamp
 from gateway.identity.passwords import Passwords
 from gateway.identity.tokens import Issuer, Key
 from gateway.identity.trust import CrlState, ZoneTrust
@@ -182,7 +183,7 @@ class Users:
         files = [self.configured.passwords]
         if self.configured.tokens is not None:
             files.append(self.configured.tokens.keys)
-        return tuple(_stat(file) for file in files if file is not None)
+        return tuple(stamp(file) for file in files if file is not None)
 
     def _read_passwords(self) -> Passwords:
         path = self.configured.passwords
@@ -195,11 +196,3 @@ class Users:
 
 def _told(files: tuple[Passwords, tuple[Key, ...]]) -> tuple[Passwords, frozenset[bytes]]:
     return files[0], frozenset(key.thumbprint for key in files[1])
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
